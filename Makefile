@@ -1,0 +1,40 @@
+# On a fresh machine: `make demo` installs and reads the examples; `make check test` is what CI runs.
+PYTHON ?= python3
+BIN := .venv/bin
+INPUTS := pyproject.toml constraints.txt
+
+.PHONY: demo test test-slow check format clean
+
+demo: .venv/.installed
+	$(BIN)/folioscope read examples/* -o out --force
+	@cat out/*.md
+
+test: .venv/.installed-dev
+	$(BIN)/python -m pytest
+
+test-slow: .venv/.installed-dev
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+
+format: .venv/.installed-dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf .venv out
+
+# Stamps: pip runs again only when what it installs has changed.
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: $(INPUTS) | .venv/bin/python
+	$(BIN)/python -m pip install -c constraints.txt -e .
+	@touch $@
+
+.venv/.installed-dev: $(INPUTS) | .venv/bin/python
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	@touch $@ .venv/.installed

@@ -1,0 +1,76 @@
+"""Documents → files. A format is one entry of `FORMATS`: a name and what makes its files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from folioscope.export.figures import figure_files, with_saved_links
+from folioscope.export.files import File, text_file, write
+from folioscope.export.json_document import document_json
+from folioscope.export.overlay import overlay_files
+from folioscope.types import Document, InputError
+
+Writer = Callable[[Document, str], Iterable[File]]
+"""(document, stem) → the files of one format, named after the stem. The document's Markdown links to the files of
+`figure_files`, which a format that shows figures yields too."""
+
+STEM_BYTES = 180
+"""A file name holds 255 bytes on most disks; this leaves room for what is added to the stem."""
+
+
+def save(
+    document: Document, folder: str | Path, formats: Sequence[str] = ("md", "json"), *, force: bool = False
+) -> list[Path]:
+    """Write the document into `folder` as `{stem}.{format}`, and its figures as `{stem}_images/{page}_{k}.jpg`.
+
+    Several documents may share a folder. All files are written, or none.
+
+    Args:
+        document: What was read; figures and overlays need `PageResult.image`.
+        folder: Made if it is not there.
+        formats: Names in `FORMATS`.
+        force: Overwrite files that are there.
+
+    Returns:
+        The files written, in the order of the formats.
+
+    Raises:
+        InputError: No such format.
+        OutputError: A file is there and `force` is False, or the folder cannot be written.
+    """
+    names = [formats] if isinstance(formats, str) else list(formats)
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown:
+        raise InputError(f"format {unknown[0]!r}: there is no such format; choose from {', '.join(FORMATS)}")
+    stem = stem_of(document.source)
+    linked = with_saved_links(document, stem)
+    files = {file.name: file for name in names for file in FORMATS[name](linked, stem)}
+    return write(Path(folder), files.values(), force=force)
+
+
+def stem_of(source: str) -> str:
+    """The name that a source's files begin with: its own without folder and suffix, fit for any disk and for links."""
+    if source == "-":
+        return "stdin"
+    stem = re.sub(r"[^\w.-]+", "_", Path(source).stem).strip(".")
+    return stem.encode("utf-8", "ignore")[:STEM_BYTES].decode("utf-8", "ignore") or "document"
+
+
+def _markdown_files(document: Document, stem: str) -> Iterator[File]:
+    yield text_file(f"{stem}.md", document.markdown + "\n")
+    yield from figure_files(document, stem)
+
+
+def _json_files(document: Document, stem: str) -> Iterator[File]:
+    yield text_file(f"{stem}.json", document_json(document))
+    yield from figure_files(document, stem)
+
+
+FORMATS: Mapping[str, Writer] = {
+    "md": _markdown_files,
+    "json": _json_files,
+    "overlay": overlay_files,
+}
+"""What a document can be saved as."""

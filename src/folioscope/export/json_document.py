@@ -1,0 +1,68 @@
+"""A document as JSON, schema `folioscope.document/1`.
+
+    {schema, source, markdown, pages: [
+        {number, size: [width, height], points: [width, height] | null, status, error: string | null,
+         confidence: 0..1 | null, usage: {image_tokens, prompt_tokens, output_tokens, seconds}, markdown, raw,
+         regions: [{label, box: box | null, boxes, boxes_points, boxes_normalized, text, confidence, figure}]}]}
+
+A box is [x1, y1, x2, y2]: pixels of the page in `box` (around all of `boxes`) and `boxes`, PDF points from the left top
+in `boxes_points`, parts of the page 0..1 in `boxes_normalized`. `figure` is the number of the region's first figure;
+its box i is saved as `{stem}_images/{page}_{figure + i}.jpg`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from folioscope.types import Box, Document, PageResult, Region
+
+SCHEMA = "folioscope.document/1"
+
+
+def document_json(document: Document) -> str:
+    """The document as JSON text, the same for the same document, ending in a newline."""
+    content = {
+        "schema": SCHEMA,
+        "source": document.source,
+        "markdown": document.markdown,
+        "pages": [_page(page) for page in document.pages],
+    }
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+
+
+def _page(page: PageResult) -> dict[str, Any]:
+    return {
+        "number": page.number,
+        "size": page.size,
+        "points": page.points,
+        "status": page.status,
+        "error": page.error,
+        "confidence": page.confidence,
+        "usage": asdict(page.usage),
+        "markdown": page.markdown,
+        "raw": page.raw,
+        "regions": [_region(region, page.size) for region in page.regions],
+    }
+
+
+def _region(region: Region, size: tuple[int, int]) -> dict[str, Any]:
+    width, height = size
+    return {
+        "label": region.label,
+        "box": _rounded([region.box], 3)[0] if region.box else None,
+        "boxes": _rounded(region.boxes, 3),
+        "boxes_points": _rounded(region.boxes_points, 3),
+        "boxes_normalized": _rounded(
+            [(x1 / width, y1 / height, x2 / width, y2 / height) for x1, y1, x2, y2 in region.boxes], 6
+        ),
+        "text": region.text,
+        "confidence": region.confidence,
+        "figure": region.figure,
+    }
+
+
+def _rounded(boxes: Sequence[Box], digits: int) -> list[list[float]]:
+    return [[round(value, digits) for value in box] for box in boxes]

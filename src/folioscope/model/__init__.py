@@ -1,0 +1,1 @@
+"""The two networks, one module per box of the papers' figures: tensors in, tensors out."""

@@ -1,0 +1,1 @@
+"""Training of the small embedded checkpoints: pages drawn on the spot, and what is learnt from them."""

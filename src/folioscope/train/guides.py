@@ -1,0 +1,91 @@
+"""Losses that exist in training only: they tell a small network where to look and what stands there.
+
+The text loss alone leaves a small reader guessing from language for very long; the renderer knows more. The patch
+loss asks the ViT for the glyph under each patch, the cell loss asks each image token for the glyphs in its square, and
+the guide asks some decoder heads to attend to the image token that holds the next glyph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from folioscope.config import OcrConfig
+from folioscope.model.decoder import rotary_table
+from folioscope.model.ocr import DeepseekOcr
+from folioscope.train.samples import CELL_GLYPHS, CHARSET, IGNORE, Batch
+
+CLASSES = len(CHARSET) + 2
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Means over what they are asked on; all but `text` exist in training only. `attention` and `accuracy` are 0..1."""
+
+    text: Tensor
+    patch: Tensor
+    cell: Tensor
+    guide: Tensor
+    attention: Tensor
+    accuracy: Tensor
+
+
+class Guides(nn.Module):
+    """The training-only heads, and the forward pass that collects every loss."""
+
+    def __init__(self, config: OcrConfig):
+        super().__init__()
+        self.patch = nn.Linear(config.vit.neck_channels, CLASSES)
+        self.cell = nn.Linear(config.decoder.hidden_size, CLASSES * CELL_GLYPHS)
+        background = torch.ones(CLASSES)
+        background[0] = 0.2  # most patches and places in cells hold nothing
+        self.register_buffer("balance", background, persistent=False)
+        self.balance: Tensor
+
+    def forward(self, model: DeepseekOcr, batch: Batch) -> Losses:
+        seen = model.encoder.vit(batch.views)  # (B, neck, h, w)
+        tokens = model.encoder.understand(seen)  # (B, s, s, hidden)
+        features = [model.encoder.arrange(page, None, (1, 1)) for page in tokens]
+        embedded = model.embed(batch.ids, batch.image_mask, features).to(tokens.dtype)
+        hidden, attention = self._decode(model, embedded, batch.slots)
+        asked = batch.targets != IGNORE
+        logits = model.decoder.logits(hidden[asked])  # (n, vocab)
+        answers = batch.targets[asked]
+        return Losses(
+            text=F.cross_entropy(logits, answers),
+            patch=self._classify(self.patch(seen.permute(0, 2, 3, 1)), batch.patches),
+            cell=self._classify(self.cell(tokens).unflatten(-1, (CELL_GLYPHS, CLASSES)), batch.cells),
+            guide=-attention.clamp_min(1e-6).log().mean(),
+            attention=attention.mean(),
+            accuracy=(logits.argmax(-1) == answers).float().mean(),
+        )
+
+    def _decode(self, model: DeepseekOcr, x: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """The decoder's pass, and how much its guided heads look where they should: (n,), 0..1.
+
+        The first layer is not guided: it has yet to see what was just written.
+        """
+        positions = torch.arange(x.shape[1])[None]
+        rotation = rotary_table(positions, model.config.decoder, x.dtype)
+        attention = []
+        for layer, block in enumerate(model.decoder.blocks):
+            if layer > 0:
+                attention.append(_attention(block, x, rotation, slots))
+            x = block(x, rotation, positions, None)
+        return model.decoder.norm(x), torch.cat(attention)
+
+    def _classify(self, logits: Tensor, classes: Tensor) -> Tensor:
+        return F.cross_entropy(logits.flatten(0, -2).float(), classes.flatten(), self.balance)
+
+
+def _attention(block: nn.Module, x: Tensor, rotation: tuple[Tensor, Tensor], slots: Tensor) -> Tensor:
+    """Attention of a block's first head, where a next glyph is known, to the image token that holds it: (n,)."""
+    rows, places = (slots != IGNORE).nonzero(as_tuple=True)  # (n,)
+    q, k = block.self_attn.queries_keys(block.input_layernorm(x), rotation)  # (B, heads, T, hd)
+    scores = q[:, 0] @ k[:, 0].transpose(1, 2) * q.shape[-1] ** -0.5  # (B, T, T)
+    future = torch.arange(slots.shape[1]) > places[:, None]  # (n, T)
+    shares = scores[rows, places].float().masked_fill(future, float("-inf")).softmax(-1)  # (n, T)
+    return shares.gather(1, slots[rows, places][:, None])[:, 0]

@@ -1,0 +1,116 @@
+"""The recipe of the embedded reader: what it is made of, what it sees, in which order, and how it is optimised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from folioscope.train.layout import PageStyle
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of the curriculum: `steps` optimiser steps on `pages` pages of one style each, in one view size."""
+
+    steps: int
+    view: int
+    pages: int
+    style: PageStyle
+
+
+@dataclass(frozen=True)
+class ReaderRecipe:
+    """Everything a training run depends on.
+
+    Attributes:
+        stages: The curriculum, in order.
+        lr: Peak learning rate of both optimisers (Muon scaled to AdamW's update size).
+        warmup: Steps of linear warm-up.
+        decay: Share of all steps, at the end, over which the rate falls linearly to zero.
+        ema: Decay of the averaged weights that are evaluated and exported.
+        patch_loss, cell_loss, guide_loss: Weights of the training-only losses, see `guides.py`.
+        every: Steps between checkpoints; twice as rarely the run is evaluated.
+    """
+
+    stages: tuple[Stage, ...]
+    seed: int = 0
+    lr: float = 2e-3
+    warmup: int = 200
+    decay: float = 0.4
+    weight_decay: float = 0.02
+    ema: float = 0.999
+    clip: float = 1.0
+    patch_loss: float = 0.5
+    cell_loss: float = 1.0
+    guide_loss: float = 0.5
+    every: int = 500
+
+    @property
+    def steps(self) -> int:
+        return sum(stage.steps for stage in self.stages)
+
+    def stage(self, step: int) -> Stage:
+        """The stage that `step` (0-based) belongs to."""
+        for stage in self.stages:
+            if step < stage.steps:
+                return stage
+            step -= stage.steps
+        return self.stages[-1]
+
+
+EMBEDDED = ReaderRecipe(
+    stages=(
+        Stage(4000, 192, 16, PageStyle(side=192, lines=(1, 4), type_px=(16, 30), degrade=0.3, layout=0.2)),
+        Stage(8000, 256, 12, PageStyle(side=256, lines=(1, 6), type_px=(18, 34), degrade=0.4, layout=0.5)),
+        Stage(8000, 384, 8, PageStyle(side=384, lines=(1, 8), type_px=(18, 34), degrade=0.5, layout=0.5)),
+    )
+)
+"""The run behind the shipped checkpoint."""
+
+_DECODER: Mapping[str, Any] = {
+    "vocab_size": 288,
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "moe_intermediate_size": 128,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "n_routed_experts": 4,
+    "n_shared_experts": 2,
+    "num_experts_per_tok": 2,
+    "first_k_dense_replace": 2,
+    "max_position_embeddings": 8192,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "use_mla": False,
+    "topk_method": "greedy",
+}
+
+_TOWERS: Mapping[str, Any] = {
+    "sam_vit_b": {
+        "width": 128,
+        "layers": 3,
+        "heads": 4,
+        "global_attn_indexes": [],
+        "downsample_channels": [192, 256],
+        "neck_channels": 128,
+        "patch_size": 8,
+        "window_size": 8,
+    },
+    "clip-l-14-224": {"width": 256, "layers": 2, "heads": 8, "image_size": 224, "patch_size": 14},
+}
+
+EMBEDDED_CONFIG: Mapping[str, Any] = {
+    "architectures": ["DeepseekOCRForCausalLM"],
+    "model_type": "deepseek_vl_v2",
+    "candidate_resolutions": [[384, 384]],
+    "global_view_pos": "head",
+    "tile_tag": "2D",
+    "torch_dtype": "bfloat16",
+    "language_config": dict(_DECODER),
+    "projector_config": {"model_type": "mlp_projector", "projector_type": "linear", "input_dim": 512, "n_embed": 256},
+    "vision_config": {"image_size": 256, "mlp_ratio": 4.0, "model_type": "vision", "width": dict(_TOWERS)},
+    **_DECODER,
+}
+"""`config.json` of the embedded reader: the published layout, with the sizes that the published code hard-codes."""

@@ -1,0 +1,164 @@
+"""Training pages: drawn on the spot, with both answers and the place of every character of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from folioscope.train import degrade
+from folioscope.train.layout import Block, Line, PageStyle, plan_page
+from folioscope.train.pictures import draw_picture
+
+__all__ = ["PageStyle", "TrainingPage", "render_page"]
+
+_MARKUP = {"title": "# ", "sub_title": "## "}
+_GRID = 999  # boxes in answers are in 999ths of the page
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class TrainingPage:
+    """A page and what to read on it. Coordinates are page pixels, after skew.
+
+    Attributes:
+        image: RGB.
+        grounded: The answer to the Markdown prompt, in the published grammar.
+        plain: The answer to "Free OCR.".
+        grounded_xy: (len(grounded), 2) float32, the middle of the glyph that each character stands for; of the gap
+            for blanks within a line; NaN for markup and line breaks.
+        plain_xy: The same for `plain`.
+        glyphs: (n, 5) float32, one row a visible glyph: code point, x1, y1, x2, y2; its advance across, its ink down.
+    """
+
+    image: Image.Image
+    grounded: str
+    plain: str
+    grounded_xy: np.ndarray
+    plain_xy: np.ndarray
+    glyphs: np.ndarray
+
+
+@dataclass
+class _Answer:
+    """Text being written, with a place for every character."""
+
+    parts: list[str] = field(default_factory=list)
+    places: list[np.ndarray] = field(default_factory=list)
+
+    def markup(self, text: str) -> None:
+        self.write(text, np.full((len(text), 2), np.nan))
+
+    def write(self, text: str, centres: np.ndarray) -> None:
+        self.parts.append(text)
+        self.places.append(centres)
+
+    def finish(self) -> tuple[str, np.ndarray]:
+        """The text without the blank line at its end, and its places."""
+        text = "".join(self.parts).rstrip("\n")
+        return text, np.concatenate([*self.places, np.empty((0, 2))])[: len(text)].astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _SetLine:
+    """A line with its glyphs: `boxes` (n, 4) advance by ink, `ink` (n, 4) ink only; skewed as the page is."""
+
+    line: Line
+    boxes: np.ndarray
+    ink: np.ndarray
+
+
+def render_page(style: PageStyle, seed: int) -> TrainingPage:
+    """Draw the page of this style and seed; the same on every call on the same machine."""
+    rng = np.random.default_rng(seed)
+    plan = plan_page(style, rng)
+    paper, ink = _colours(rng, coloured=plan.damaged)
+    image = Image.new("RGB", plan.size, paper)
+    for block in plan.blocks:
+        _draw_block(image, block, ink, rng)
+    matrix = degrade.skew_matrix(plan.size, plan.angle)
+    if plan.angle:
+        image = degrade.skew(image, plan.angle, paper)
+    if plan.damaged:
+        image = degrade.degrade(image, rng, style.strength)
+    set_blocks = [(block, [_set_line(line, matrix) for line in block.lines]) for block in plan.blocks]
+    return _describe(image, set_blocks, matrix)
+
+
+def _colours(rng: np.random.Generator, coloured: bool) -> tuple[Colour, Colour]:
+    """Paper and ink, at least 120 levels of grey apart."""
+    if not coloured:
+        return (255, 255, 255), (0, 0, 0)
+    light, dark = rng.integers(200, 256, 3), rng.integers(0, 80, 3)
+    if rng.random() < 0.5:
+        light = np.full(3, rng.integers(235, 256))
+    if rng.random() < 0.6:
+        dark = np.full(3, rng.integers(0, 70))
+    paper, ink = (dark, light) if rng.random() < 0.15 else (light, dark)
+    return tuple(paper.tolist()), tuple(ink.tolist())
+
+
+def _draw_block(image: Image.Image, block: Block, ink: Colour, rng: np.random.Generator) -> None:
+    if block.box is not None:
+        draw_picture(image, block.box, rng)
+    draw = ImageDraw.Draw(image)
+    for line in block.lines:
+        draw.text((line.x, line.baseline), line.text, fill=ink, font=line.face.font, anchor="ls")
+
+
+def _set_line(line: Line, matrix: degrade.Matrix) -> _SetLine:
+    pens = line.face.pens(line.text) + line.x
+    measures = np.array([line.face.glyph(character) for character in line.text])  # (n, 5)
+    top, bottom = line.baseline + measures[:, 2], line.baseline + measures[:, 4]
+    boxes = np.stack([pens, top, pens + measures[:, 0], bottom], axis=1)
+    ink = np.stack([pens + measures[:, 1], top, pens + measures[:, 3], bottom], axis=1)
+    return _SetLine(line, _turn(boxes, matrix), _turn(ink, matrix))
+
+
+def _turn(boxes: np.ndarray, matrix: degrade.Matrix) -> np.ndarray:
+    """The upright boxes around the turned boxes, (n, 4)."""
+    a, b, c, d, e, f = matrix
+    if b == 0:
+        return boxes
+    x, y = boxes[:, [0, 2, 0, 2]], boxes[:, [1, 1, 3, 3]]  # the four corners
+    across, down = a * x + b * y + c, d * x + e * y + f
+    return np.stack([across.min(1), down.min(1), across.max(1), down.max(1)], axis=1)
+
+
+def _describe(image: Image.Image, blocks: list[tuple[Block, list[_SetLine]]], matrix: degrade.Matrix) -> TrainingPage:
+    grounded, plain = _Answer(), _Answer()
+    for block, lines in blocks:
+        grounded.markup(_reference(block, lines, matrix, image.size))
+        grounded.markup(_MARKUP.get(block.label, ""))
+        for answer in (grounded, plain):
+            _write_lines(answer, lines)
+        grounded.markup("\n")
+        plain.markup("\n" if lines else "")
+    visible = [row for _, lines in blocks for line in lines for row in _visible(line)]
+    (grounded_text, grounded_xy), (plain_text, plain_xy) = grounded.finish(), plain.finish()
+    glyphs = np.array(visible, dtype=np.float32).reshape(-1, 5)
+    return TrainingPage(image, grounded_text, plain_text, grounded_xy, plain_xy, glyphs)
+
+
+def _reference(block: Block, lines: list[_SetLine], matrix: degrade.Matrix, size: tuple[int, int]) -> str:
+    ink = np.concatenate([_inked(line) for line in lines]) if lines else _turn(np.array([block.box], float), matrix)
+    page = np.array([*size, *size])
+    hull = np.concatenate([ink[:, :2].min(0), ink[:, 2:].max(0)])
+    x1, y1, x2, y2 = (np.clip(hull, 0, page) / page * _GRID).round().astype(int)
+    return f"<|ref|>{block.label}<|/ref|><|det|>[[{x1}, {y1}, {x2}, {y2}]]<|/det|>\n"
+
+
+def _inked(line: _SetLine) -> np.ndarray:
+    return line.ink[[character != " " for character in line.line.text]]
+
+
+def _write_lines(answer: _Answer, lines: list[_SetLine]) -> None:
+    for line in lines:
+        answer.write(line.line.spoken, (line.boxes[:, :2] + line.boxes[:, 2:]) / 2)
+        answer.markup("\n")
+
+
+def _visible(line: _SetLine) -> list[tuple[float, ...]]:
+    rows = zip(line.line.text, line.boxes.tolist(), strict=True)
+    return [(ord(character), *box) for character, box in rows if character != " "]

@@ -1,0 +1,108 @@
+"""Page → the views and tiles the encoder sees, pixel for pixel as the published `infer` makes them.
+
+Source: `infer` and `dynamic_preprocess` in modeling_deepseekocr.py of deepseek-ai/DeepSeek-OCR.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from folioscope.config import Mode
+from folioscope.types import InputError
+
+TILE = 640
+"""Side of a tile in pixels; fixed, whatever the mode says."""
+
+MAX_TILES = 9
+"""The published `infer` cuts up to 9 tiles; the published vLLM recipe up to 6."""
+
+MIN_TILES = 2
+MEAN = STD = 0.5
+PAD_COLOR = (int(MEAN * 255),) * 3
+
+
+@dataclass(frozen=True)
+class Views:
+    """What the encoder sees of one page, normalised to -1..1.
+
+    Attributes:
+        global_view: float32 (3, S, S), the whole page.
+        tiles: float32 (columns x rows, 3, 640, 640) in reading order, or None.
+        grid: Columns and rows of tiles; (1, 1) without tiles.
+        page_size: Width and height of the page in pixels.
+    """
+
+    global_view: Tensor
+    tiles: Tensor | None
+    grid: tuple[int, int]
+    page_size: tuple[int, int]
+
+
+def ocr_views(image: Image.Image, mode: Mode, *, max_tiles: int = MAX_TILES) -> Views:
+    """The views of an RGB `image` (any size, from 1 x 1) in `mode`, with at most `max_tiles` tiles.
+
+    With `crop_mode`, a page above 640 px on a side is cut into tiles beside a padded global view of `base_size`;
+    without, there is one view of `image_size`: squashed up to 640, padded above.
+    Raises InputError for a mode that cannot be.
+    """
+    _check(mode)
+    if not mode.crop_mode:
+        squashed = image.resize((mode.image_size, mode.image_size)) if mode.image_size <= TILE else image
+        return Views(_padded(squashed, mode.image_size), None, (1, 1), image.size)
+    grid = tile_grid(*image.size, max_tiles) if max(image.size) > TILE else (1, 1)
+    tiles = _tiles(image, grid) if grid != (1, 1) else None
+    return Views(_padded(image, mode.base_size), tiles, grid, image.size)
+
+
+def _check(mode: Mode) -> None:
+    if mode.crop_mode and mode.image_size != TILE:
+        raise InputError(f"image_size={mode.image_size}: with crop_mode it must be {TILE}, the side of a tile")
+    name = "base_size" if mode.crop_mode else "image_size"
+    if getattr(mode, name) <= 0:
+        raise InputError(f"{name}={getattr(mode, name)}: must be a positive number of pixels")
+
+
+def tile_grid(width: int, height: int, max_tiles: int = MAX_TILES) -> tuple[int, int]:
+    """Columns and rows (2 to `max_tiles` tiles) whose ratio is nearest to that of `width` x `height` pixels.
+
+    Of grids equally near, the one with more tiles is taken if the page fills more than half its pixels.
+    """
+    if max_tiles < MIN_TILES:
+        raise InputError(f"max_tiles={max_tiles}: must be at least {MIN_TILES}; turn crop_mode off for no tiles")
+    best, best_distance = (1, 1), float("inf")
+    for columns, rows in _candidates(max_tiles):
+        distance = abs(width / height - columns / rows)
+        fills = width * height > 0.5 * TILE * TILE * columns * rows
+        if distance < best_distance or (distance == best_distance and fills):
+            best, best_distance = (columns, rows), distance
+    return best
+
+
+def _candidates(max_tiles: int) -> list[tuple[int, int]]:
+    """Every grid of allowed area, smallest first."""
+    sides = range(1, max_tiles + 1)
+    grids = [(columns, rows) for columns in sides for rows in sides if MIN_TILES <= columns * rows <= max_tiles]
+    return sorted(grids, key=lambda grid: grid[0] * grid[1])
+
+
+def _padded(image: Image.Image, side: int) -> Tensor:
+    """The page in its own ratio, centred on a grey square."""
+    return _normalised(ImageOps.pad(image, (side, side), color=PAD_COLOR))
+
+
+def _tiles(image: Image.Image, grid: tuple[int, int]) -> Tensor:
+    """The page stretched over the grid, then cut row by row."""
+    columns, rows = grid
+    pixels = _normalised(image.resize((columns * TILE, rows * TILE)))  # (3, rows*640, columns*640)
+    cells = pixels.reshape(3, rows, TILE, columns, TILE).permute(1, 3, 0, 2, 4)  # (rows, columns, 3, 640, 640)
+    return cells.reshape(rows * columns, 3, TILE, TILE)
+
+
+def _normalised(image: Image.Image) -> Tensor:
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()  # (3, H, W)
+    return pixels.float().div_(255).sub_(MEAN).div_(STD)

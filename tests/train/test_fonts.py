@@ -1,0 +1,88 @@
+"""Type faces: which are found, how they are split, and that measured pens are where glyphs are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from folioscope.train import fonts
+
+BUILT_IN = fonts.Face("", "Pillow", "Pillow")
+
+
+@pytest.fixture
+def no_system_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(fonts, "font_folders", list)
+    fonts.all_faces.cache_clear()
+    fonts.designs.cache_clear()
+    yield
+    fonts.all_faces.cache_clear()
+    fonts.designs.cache_clear()
+
+
+def sample_faces() -> list[fonts.Face]:
+    """One face a design, and the one that is always there."""
+    found = [group[0] for split in ("train", "held_out") for group in fonts.designs(split)]
+    return list(dict.fromkeys([BUILT_IN, *found]))
+
+
+def test_designs_of_the_splits_are_disjoint_and_complete() -> None:
+    train, held_out = fonts.designs("train"), fonts.designs("held_out")
+    if len({face.design for face in fonts.all_faces()}) < 8:
+        pytest.skip("too few fonts on this machine for a split")
+    designs = [{face.design for group in groups for face in group} for groups in (train, held_out)]
+    assert all(designs)
+    assert not designs[0] & designs[1]
+    assert sorted(f.name for g in train + held_out for f in g) == [f.name for f in fonts.all_faces()]
+
+
+@pytest.mark.usefixtures("no_system_fonts")
+def test_a_machine_without_fonts_uses_the_built_in_face() -> None:
+    assert fonts.designs("train") == fonts.designs("held_out") == ((BUILT_IN,),)
+
+
+def test_clones_share_a_design() -> None:
+    designs = {name: fonts._design(name) for name in ("Arimo", "Liberation Sans", "Hack", "DejaVu Sans Mono", "Lato")}
+    assert designs["Arimo"] == designs["Liberation Sans"] != designs["Lato"]
+    assert designs["Hack"] == designs["DejaVu Sans Mono"]
+
+
+@pytest.mark.parametrize(
+    ("stem", "promising"),
+    [
+        ("NotoSans-Regular", True),
+        ("NotoSerifDisplay-Bold", True),
+        ("NotoSansThai-Regular", False),
+        ("NotoColorEmoji", False),
+        ("DejaVuMathTeXGyre", False),
+        ("Lato-Hairline", False),
+        ("Cantarell-Regular", True),
+    ],
+)
+def test_files_are_filtered_by_name(stem: str, promising: bool) -> None:
+    assert fonts._promises_text(stem) is promising
+
+
+def test_alphabets_hold_what_can_be_drawn() -> None:
+    alphabet = fonts.alphabet(BUILT_IN)
+    assert alphabet.issuperset(fonts.ASCII + " ")
+    font = fonts.typeface(BUILT_IN, 20).font
+    assert fonts._drawable(font, "A\u4e00 z") == "Az"
+
+
+@pytest.mark.parametrize("face", sample_faces(), ids=lambda face: face.name)
+def test_pens_are_where_glyphs_are_drawn(face: fonts.Face) -> None:
+    typeface, text = fonts.typeface(face, 19), "AVA To. Wyk, P.j 11 LT f'q"
+    pens = typeface.pens(text)
+    canvas = Image.new("L", (600, 60), 255)
+    ImageDraw.Draw(canvas).text((20, 40), text, fill=0, font=typeface.font, anchor="ls")
+    drawn = np.flatnonzero((np.asarray(canvas) < 240).any(axis=0))
+    measured = [(pen + typeface.glyph(c)[1], pen + typeface.glyph(c)[3]) for pen, c in zip(pens, text, strict=True)]
+    assert abs(drawn[0] - (20 + measured[0][0])) <= 2
+    assert abs(drawn[-1] - (20 + measured[-1][1])) <= 2
+    assert typeface.width(text) == pytest.approx(typeface.font.getlength(text), abs=0.1)
+    exact = [typeface.font.getlength(text[: i + 1]) - typeface.glyph(c)[0] for i, c in enumerate(text)]
+    np.testing.assert_allclose(pens, exact, atol=0.1)

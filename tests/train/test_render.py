@@ -1,0 +1,168 @@
+"""Training pages: repeatable, in the published grammar, nothing clipped, and every place where its ink is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from folioscope.train.preview import save_preview
+from folioscope.train.render import PageStyle, TrainingPage, render_page
+from folioscope.types import InputError
+
+HEADER = r"<\|ref\|>(\w+)<\|/ref\|><\|det\|>\[\[(\d+), (\d+), (\d+), (\d+)\]\]<\|/det\|>\n"
+BLOCK = re.compile(HEADER + r"((?:[^\n]+\n)*)\n")
+
+PLAIN = PageStyle(degrade=0)
+DENSE = PageStyle(side=400, lines=(6, 14), type_px=(9, 13), layout=1, degrade=0)
+ROUGH = PageStyle(side=320, lines=(2, 8), type_px=(12, 20), layout=0.8, degrade=1, strength=2)
+STYLES = [pytest.param(PLAIN, id="plain"), pytest.param(DENSE, id="dense"), pytest.param(ROUGH, id="rough")]
+
+
+def blocks(page: TrainingPage) -> list[tuple[str, np.ndarray, str]]:
+    """(label, box in pixels, content) of every block; the whole answer must be blocks."""
+    answer = page.grounded + "\n\n"
+    found = list(BLOCK.finditer(answer))
+    assert "".join(match[0] for match in found) == answer
+    scale = np.array([*page.image.size] * 2) / 999
+    return [(m[1], np.array([m[2], m[3], m[4], m[5]], dtype=float) * scale, m[6].rstrip("\n")) for m in found]
+
+
+def inked(page: TrainingPage) -> np.ndarray:
+    """(h, w) bool: pixels of a white page that carry ink."""
+    return np.asarray(page.image.convert("L")) < 225
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_pages_repeat(style: PageStyle) -> None:
+    first, second, other = (render_page(style, seed) for seed in (11, 11, 12))
+    assert first.image.tobytes() == second.image.tobytes()
+    assert (first.grounded, first.plain) == (second.grounded, second.plain)
+    np.testing.assert_array_equal(first.grounded_xy, second.grounded_xy)
+    np.testing.assert_array_equal(first.glyphs, second.glyphs)
+    assert first.grounded != other.grounded
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_answers_follow_the_published_grammar(style: PageStyle) -> None:
+    labels: set[str] = set()
+    for seed in range(25):
+        page = render_page(style, seed)
+        texts = []
+        for label, box, content in blocks(page):
+            labels.add(label)
+            assert (box[:2] < box[2:]).all()
+            assert (label == "image") == (content == "")
+            assert label != "title" or content.startswith("# ")
+            assert label != "sub_title" or content.startswith("## ")
+            assert label != "list" or content.startswith("- ")
+            texts.append(content.removeprefix("## ").removeprefix("# ") if "title" in label else content)
+        assert "\n\n".join(filter(None, texts)) == page.plain
+    assert labels >= {"title", "text", "list", "image"}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_answers_are_clean_text(style: PageStyle) -> None:
+    for seed in range(25):
+        page = render_page(style, seed)
+        assert page.plain
+        assert page.plain == page.plain.strip()
+        assert "  " not in page.plain
+        assert " \n" not in page.plain
+        assert page.plain.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_glyph_is_on_the_page_and_has_its_place(style: PageStyle) -> None:
+    for seed in range(25):
+        page = render_page(style, seed)
+        codes, corners = page.glyphs[:, 0], page.glyphs[:, 1:]
+        assert corners.min() >= 0
+        assert (corners[:, 2:] <= page.image.size).all()
+        for text, places in ((page.plain, page.plain_xy), (page.grounded, page.grounded_xy)):
+            assert places.shape == (len(text), 2)
+            assert np.isnan(places[[character == "\n" for character in text]]).all()
+        visible = [place for character, place in zip(page.plain, page.plain_xy, strict=True) if not character.isspace()]
+        np.testing.assert_allclose(visible, (corners[:, :2] + corners[:, 2:]) / 2, atol=1e-3)
+        shown = "".join(map(chr, codes.astype(int)))
+        same = [a == b or b in "•–" for a, b in zip("".join(page.plain.split()), shown, strict=True)]
+        assert all(same)
+
+
+def test_grounded_places_are_the_plain_places() -> None:
+    for seed in range(25):
+        page = render_page(DENSE, seed)
+        grounded, plain = (places[~np.isnan(places[:, 0])] for places in (page.grounded_xy, page.plain_xy))
+        np.testing.assert_array_equal(grounded, plain)
+
+
+@pytest.mark.parametrize("style", [PLAIN, DENSE])
+def test_boxes_hold_all_the_ink_and_are_tight(style: PageStyle) -> None:
+    for seed in range(25):
+        page = render_page(style, seed)
+        left_over = inked(page)
+        for label, box, _ in blocks(page):
+            x1, y1, x2, y2 = box + np.array([-1.5, -1.5, 1.5, 1.5])  # rounding to 999ths, and of boxes to pixels
+            region = np.s_[max(0, int(y1)) : int(np.ceil(y2)), max(0, int(x1)) : int(np.ceil(x2))]
+            rows, columns = np.nonzero(left_over[region])
+            if label != "image":
+                assert rows.min() <= 5
+                assert columns.min() <= 5
+                assert rows.max() >= left_over[region].shape[0] - 6
+                assert columns.max() >= left_over[region].shape[1] - 6
+            left_over[region] = False
+        assert not left_over.any()
+
+
+def test_every_glyph_box_holds_ink() -> None:
+    for seed in range(25):
+        page = render_page(replace(PLAIN, type_px=(24, 34)), seed)
+        dark = inked(page)
+        for code, x1, y1, x2, y2 in page.glyphs:
+            box = dark[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))]
+            assert box.any(), (seed, chr(int(code)))
+
+
+def test_skewed_places_follow_the_ink() -> None:
+    """On a page that was only skewed, glyph boxes cover the ink and little else."""
+    style, covered = PageStyle(degrade=1, strength=1.9, layout=0, lines=(3, 3)), []
+    for seed in range(30):
+        page = render_page(style, seed)
+        grey = np.asarray(page.image.convert("L"), dtype=float)
+        mask = np.zeros(grey.shape, dtype=bool)
+        for _, x1, y1, x2, y2 in page.glyphs:
+            mask[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = True
+        paper = np.median(grey[~mask])
+        covered.append(np.abs(grey[mask] - paper).mean() / (np.abs(grey[~mask] - paper).mean() + 1))
+    assert np.median(covered) > 4
+
+
+def test_shapes_and_line_counts_vary_within_the_style() -> None:
+    style = PageStyle(side=300, lines=(2, 5), type_px=(12, 20))
+    pages = [render_page(style, seed) for seed in range(80)]
+    sizes = np.array([page.image.size for page in pages])
+    lines = [len(page.plain.replace("\n\n", "\n").split("\n")) for page in pages]
+    assert sizes.max() == 300
+    assert sizes.min() >= 0.4 * 300 - 1
+    assert (sizes.max(axis=1) >= 299).mean() > 0.5
+    assert (sizes.max(axis=1) < 280).any()
+    assert set(lines) == {2, 3, 4, 5}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("lines", (0, 2)), ("lines", (3, 2)), ("type_px", (2, 9)), ("type_px", (18, 90))]
+)
+def test_impossible_styles_are_refused(field: str, value: tuple[int, int]) -> None:
+    with pytest.raises(InputError, match=field):
+        PageStyle(**{field: value})
+
+
+def test_preview_is_a_picture(tmp_path: Path) -> None:
+    path = save_preview(tmp_path, PageStyle(side=200, type_px=(10, 20)), count=4, seed=1)
+    with Image.open(path) as sheet:
+        assert sheet.width > 3 * 400
+        assert len(np.unique(np.asarray(sheet))) > 20
