@@ -62,11 +62,12 @@ def test_the_markdown_of_a_real_page_is_its_blocks(real: str) -> None:
 def test_a_page_cut_anywhere_is_the_beginning_of_the_page(real: str, words_in_refs: bool | None) -> None:
     whole = parse(real, THOUSAND).markdown
     sentence = "We have chosen the PubTabNet data set to perform HPO"
-    for end in range(0, len(real) + 1, 7):
+    ends = [end for end in range(0, len(real) + 1, 7) if not real[:end].endswith("<")]
+    for end in ends:
         shown = parse(real[:end], THOUSAND, words_in_refs=words_in_refs).markdown
         text, _, last = shown.rpartition("\n")
-        of_a_tag = any(part.startswith(last) for part in ("<", "sub_title", "text", "table_caption"))
-        assert whole.startswith(text if of_a_tag else shown)
+        of_a_label = any(label.startswith(last) for label in ("sub_title", "text", "table_caption"))
+        assert whole.startswith(text if of_a_label else shown)
         assert (sentence in shown) == (sentence in real[:end])
 
 

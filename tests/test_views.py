@@ -90,7 +90,7 @@ def test_tiles_are_the_stretched_page_cut_in_reading_order(size: tuple[int, int]
 
 def test_fewer_tiles_on_request() -> None:
     image = picture(2000, 300)
-    grids = [ocr_views(image, MODES["gundam"], max_tiles=most).grid for most in (9, 6)]
+    grids = [ocr_views(image, replace(MODES["gundam"], max_tiles=most)).grid for most in (9, 6)]
     assert grids == [(7, 1), (6, 1)]
 
 

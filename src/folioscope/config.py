@@ -168,11 +168,15 @@ class Mode:
 
     With `crop_mode`, a page above 640 px on a side is cut into 640-px tiles beside a padded global view of
     `base_size`; without, one view of `image_size` is all (squashed up to 640, padded above).
+
+    Attributes:
+        max_tiles: Tiles a page may have: 9 in the published `infer`, 6 in the published vLLM recipe; below 2, none.
     """
 
     base_size: int = 1024
     image_size: int = 640
     crop_mode: bool = True
+    max_tiles: int = 9
 
 
 MODES: Mapping[str, Mode] = {

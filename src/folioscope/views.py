@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from folioscope.config import Mode
+from folioscope.config import Mode, OcrConfig
 from folioscope.types import InputError
 
 TILE = 640
@@ -43,8 +43,18 @@ class Views:
     page_size: tuple[int, int]
 
 
-def ocr_views(image: Image.Image, mode: Mode, *, max_tiles: int = MAX_TILES) -> Views:
-    """The views of an RGB `image` (any size, from 1 x 1) in `mode`, with at most `max_tiles` tiles.
+def default_mode(config: OcrConfig, size: tuple[int, int]) -> Mode:
+    """The mode a checkpoint reads a page of `size` (width, height) best in: Gundam for the published one.
+
+    The global view is the smallest of the checkpoint's own that holds the page. One made for views smaller than a
+    tile has not learned to read tiles.
+    """
+    base = next((side for side in config.view_sizes if side >= max(size)), config.view_sizes[-1])
+    return Mode(base, TILE, True, max_tiles=MAX_TILES if config.view_sizes[-1] >= TILE else 0)
+
+
+def ocr_views(image: Image.Image, mode: Mode) -> Views:
+    """The views of an RGB `image` (any size, from 1 x 1) in `mode`.
 
     With `crop_mode`, a page above 640 px on a side is cut into tiles beside a padded global view of `base_size`;
     without, there is one view of `image_size`: squashed up to 640, padded above.
@@ -54,7 +64,7 @@ def ocr_views(image: Image.Image, mode: Mode, *, max_tiles: int = MAX_TILES) -> 
     if not mode.crop_mode:
         squashed = image.resize((mode.image_size, mode.image_size)) if mode.image_size <= TILE else image
         return Views(_padded(squashed, mode.image_size), None, (1, 1), image.size)
-    grid = tile_grid(*image.size, max_tiles) if max(image.size) > TILE else (1, 1)
+    grid = tile_grid(*image.size, mode.max_tiles) if _is_tiled(image, mode) else (1, 1)
     tiles = _tiles(image, grid) if grid != (1, 1) else None
     return Views(_padded(image, mode.base_size), tiles, grid, image.size)
 
@@ -65,6 +75,10 @@ def _check(mode: Mode) -> None:
     name = "base_size" if mode.crop_mode else "image_size"
     if getattr(mode, name) <= 0:
         raise InputError(f"{name}={getattr(mode, name)}: must be a positive number of pixels")
+
+
+def _is_tiled(image: Image.Image, mode: Mode) -> bool:
+    return max(image.size) > TILE and mode.max_tiles >= MIN_TILES
 
 
 def tile_grid(width: int, height: int, max_tiles: int = MAX_TILES) -> tuple[int, int]:

@@ -44,7 +44,7 @@ def test_the_message_says_why(tmp_path: Path) -> None:
 
 def test_what_is_there_is_seen_before_anything_is_made(tmp_path: Path) -> None:
     (tmp_path / "b.txt").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(OutputError, match="b.txt.*--force"):
+    with pytest.raises(OutputError, match=r"b\.txt.*--force"):
         write(tmp_path, [broken(AssertionError("made")), text_file("b.txt", "")])
 
 

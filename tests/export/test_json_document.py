@@ -7,7 +7,9 @@ import json
 from folioscope.export.json_document import document_json
 from folioscope.types import Document, PageResult, Region, Usage
 
-REGION = Region("image", ((10.0, 20.0, 30.12345, 40.0), (0.0, 0.0, 100.0, 200.0)), "Ä", 0.5, ((1.0, 2.0, 3.0, 4.0),), 2)
+REGION = Region(
+    "image", ((10.0, 20.0, 30.1250004, 40.0), (0.0, 0.0, 100.0, 200.0)), "Ä", 0.5, ((1.0, 2.0, 3.0, 4.0),), 2
+)
 DOCUMENT = Document(
     "a.pdf",
     (
@@ -42,9 +44,9 @@ def test_everything_is_there() -> None:
         {
             "label": "image",
             "box": [0.0, 0.0, 100.0, 200.0],
-            "boxes": [[10.0, 20.0, 30.123, 40.0], [0.0, 0.0, 100.0, 200.0]],
+            "boxes": [[10.0, 20.0, 30.125, 40.0], [0.0, 0.0, 100.0, 200.0]],
             "boxes_points": [[1.0, 2.0, 3.0, 4.0]],
-            "boxes_normalized": [[0.1, 0.1, 0.301235, 0.2], [0.0, 0.0, 1.0, 1.0]],
+            "boxes_normalized": [[0.1, 0.1, 0.30125, 0.2], [0.0, 0.0, 1.0, 1.0]],
             "text": "Ä",
             "confidence": 0.5,
             "figure": 2,

@@ -34,6 +34,11 @@ def document(pages: int = 1, source: str = "in/letter.pdf", image: bool = True) 
     return Document(source, tuple(page(number, image) for number in range(1, pages + 1)))
 
 
+def opened(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.copy()
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
@@ -57,14 +62,14 @@ def test_links_of_several_pages_lead_to_their_own_figures(tmp_path: Path) -> Non
     save(document(3), tmp_path)
     links = re.findall(r"\((letter_images/.*?)\)", (tmp_path / "letter.md").read_text(encoding="utf-8"))
     assert len(links) == len(set(links)) == 6
-    reds = [Image.open(tmp_path / link).getpixel((0, 0))[0] for link in links]
+    reds = [opened(tmp_path / link).getpixel((0, 0))[0] for link in links]
     assert reds == pytest.approx([10, 10, 20, 20, 30, 30], abs=3)
     assert json.loads((tmp_path / "letter.json").read_text(encoding="utf-8"))["markdown"].count("letter_images/") == 6
 
 
 def test_figures_have_the_size_of_their_boxes(tmp_path: Path) -> None:
     save(document(), tmp_path)
-    sizes = [Image.open(tmp_path / f"letter_images/1_{number}.jpg").size for number in (0, 1)]
+    sizes = [opened(tmp_path / f"letter_images/1_{number}.jpg").size for number in (0, 1)]
     assert sizes == [(int(500 / 999 * 300) - 100, int(500 / 999 * 200) - 66), (3, 2)]
 
 

@@ -26,7 +26,8 @@ X_TICKS, Y_TICKS = (-10, 0, 10), (-15, -10, -5, 0, 5, 10, 15)
 SMOOTH = 4
 """Drawn this much larger and scaled down, since Pillow's lines have steps."""
 
-_NUMBER = r"\s*(-?\d{1,6}(?:\.\d{1,9})?)\s*"
+# Four digits are plenty for axes of ±15; Pillow takes a minute over a circle a million pixels wide.
+_NUMBER = r"\s*(-?\d{1,4}(?:\.\d{1,9})?)\s*"
 _POINT = re.compile(rf"\s*\({_NUMBER},{_NUMBER}\)\s*")
 _STRING = re.compile(r"""'([^'\n]*)'|"([^"\n]*)"|[()]""")
 
@@ -88,7 +89,7 @@ def _items(figure: Mapping[str, Any], group: str, key: str) -> Iterator[str]:
 
 def _radii(figure: Mapping[str, Any]) -> Iterator[float]:
     for radius in _list(figure, "Circle", "radius"):
-        usable = isinstance(radius, int | float) and 0 < radius < 1e6
+        usable = isinstance(radius, int | float) and 0 < radius < 1e4
         yield float(radius) if usable else 0.0
 
 
@@ -110,12 +111,12 @@ def _pixel(point: Point) -> Point:
 
 
 def _draw_figure(pen: ImageDraw.ImageDraw, geometry: Geometry) -> None:
-    width = round(SMOOTH * LINE_WIDTH)
+    width, dot = round(SMOOTH * LINE_WIDTH), SMOOTH * DOT / 2
     for ends in geometry.lines:
         pen.line([_pixel(point) for point in ends], fill=0, width=width)
         for point in ends:
             x, y = _pixel(point)
-            pen.circle((x, y), SMOOTH * DOT / 2, fill=0)
+            pen.ellipse((x - dot, y - dot, x + dot, y + dot), fill=0)
     for (x, y), radius in geometry.circles:
         left, top = _pixel((x - radius, y + radius))
         right, bottom = _pixel((x + radius, y - radius))

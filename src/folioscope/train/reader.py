@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from folioscope.weights import save_ocr
 
 STATE = "state.pt"
 LOG = "log.jsonl"
+MODEL = "model"
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,17 @@ class Progress:
 
 
 class ReaderTraining:
-    """A run in a folder: `state.pt` to resume from, `log.jsonl`, and the averaged weights as a checkpoint in `best/`."""
+    """A run in a folder: `state.pt` to resume from, `log.jsonl`, and the averaged weights as a checkpoint in `model/`.
 
-    def __init__(self, recipe: ReaderRecipe, folder: Path, threads: int = 1):
-        torch.set_num_threads(threads)
+    Args:
+        recipe: What to learn; a folder may be resumed with another one, say with more steps.
+        published: The network's `config.json`.
+    """
+
+    def __init__(self, recipe: ReaderRecipe, folder: Path, published: Mapping[str, Any] = EMBEDDED_CONFIG):
         torch.manual_seed(recipe.seed)
         self.recipe, self.folder, self.step = recipe, folder, 0
-        self.config = OcrConfig.from_dict(EMBEDDED_CONFIG)
+        self.config = OcrConfig.from_dict(published)
         self.model, self.guides = DeepseekOcr(self.config), Guides(self.config)
         initialise(self.model)
         self.averaged = copy.deepcopy(self.model)
@@ -110,7 +115,7 @@ class ReaderTraining:
         partial = self.folder / (STATE + ".part")
         torch.save(state, partial)
         partial.replace(self.folder / STATE)
-        self.export(self.folder / "best")
+        self.export(self.folder / MODEL)
 
     def export(self, folder: Path) -> None:
         """Write the averaged weights in bfloat16, in the published layout."""

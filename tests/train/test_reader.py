@@ -1,0 +1,65 @@
+"""Training runs: the loss falls, a resumed run is the undisturbed run, the export loads."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from folioscope.train.optimize import rate
+from folioscope.train.reader import LOG, MODEL, Progress, ReaderTraining
+from folioscope.train.recipe import ReaderRecipe, Stage
+from folioscope.train.render import PageStyle
+from folioscope.weights import load_ocr
+
+STYLE = PageStyle(side=256, lines=(1, 1), type_px=(30, 34), degrade=0, layout=0)
+RECIPE = ReaderRecipe(stages=(Stage(6, 256, 2, STYLE),), warmup=2, decay=0.5, every=3)
+
+
+def run(recipe: ReaderRecipe, folder: Path, config: dict[str, Any], log_every: int = 1) -> list[Progress]:
+    seen: list[Progress] = []
+    ReaderTraining(recipe, folder, config).run(seen.append, log_every)
+    return seen
+
+
+def test_a_resumed_run_is_the_undisturbed_run(tmp_path: Path, tiny_config: dict[str, Any]) -> None:
+    whole = run(RECIPE, tmp_path / "whole", tiny_config)
+    training = ReaderTraining(RECIPE, tmp_path / "cut", tiny_config)
+    with pytest.raises(KeyboardInterrupt):  # killed at step 5, two steps after its last checkpoint
+        training.run(lambda progress: interrupt() if progress.step == 5 else None, log_every=1)
+    rest = run(RECIPE, tmp_path / "cut", tiny_config)
+    assert [p.step for p in rest] == [4, 5, 6]
+    assert [p.text for p in rest] == [p.text for p in whole[3:]]
+    ours, theirs = (load_ocr(tmp_path / name / MODEL)[0].state_dict() for name in ("whole", "cut"))
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_loss_falls_and_is_logged(tmp_path: Path, tiny_config: dict[str, Any]) -> None:
+    recipe = replace(RECIPE, stages=(Stage(30, 256, 2, STYLE),), every=30)
+    seen = run(recipe, tmp_path, tiny_config, log_every=10)
+    assert seen[-1].text < seen[0].text - 0.3
+    assert [json.loads(line)["step"] for line in (tmp_path / LOG).read_text().splitlines()] == [10, 20, 30]
+
+
+def test_the_export_is_a_checkpoint_in_bfloat16(tmp_path: Path, tiny_config: dict[str, Any]) -> None:
+    run(RECIPE, tmp_path, tiny_config)
+    model, carried = load_ocr(tmp_path / MODEL)
+    assert model.dtype == torch.bfloat16
+    assert not carried
+    assert {path.name for path in (tmp_path / MODEL).iterdir()} >= {"config.json", "model.safetensors", "tokenizer.json"}
+
+
+def test_the_learning_rate_rises_stays_and_falls() -> None:
+    recipe = replace(RECIPE, stages=(Stage(100, 256, 2, STYLE),), warmup=10, decay=0.5)
+    rates = [rate(step, recipe) for step in range(100)]
+    assert rates[:11] == pytest.approx([*(n / 10 for n in range(1, 11)), 1.0])
+    assert set(rates[10:50]) == {1.0}
+    assert rates[99] == pytest.approx(0.02)

@@ -1,0 +1,89 @@
+"""Training pages as tensors: the targets say what the page says, and where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from folioscope.config import OcrConfig
+from folioscope.tokens import Tokenizer
+from folioscope.train.recipe import EMBEDDED, EMBEDDED_CONFIG, Stage
+from folioscope.train.render import PageStyle, render_page
+from folioscope.train.samples import CHARSET, IGNORE, PageBatches, make_batch
+from folioscope.train.vocabulary import save_tokenizer
+
+CONFIG = OcrConfig.from_dict(EMBEDDED_CONFIG)
+STAGE = Stage(1, 256, 4, PageStyle(side=256, degrade=0))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    folder: Path = tmp_path_factory.mktemp("tokenizer")
+    save_tokenizer(folder)
+    return Tokenizer.from_directory(folder)
+
+
+@pytest.fixture(scope="module")
+def pages() -> list:
+    return [render_page(STAGE.style, seed) for seed in range(4)]
+
+
+def test_targets_are_the_answers(tokenizer: Tokenizer, pages: list) -> None:
+    batch = make_batch(pages, STAGE, CONFIG, tokenizer)
+    for row, page in enumerate(pages):
+        answer = batch.targets[row][batch.targets[row] != IGNORE].tolist()
+        assert answer[-1] == tokenizer.eos_token_id
+        assert tokenizer.decode(answer[:-1]) == (page.grounded if row % 2 else page.plain)
+
+
+def test_every_target_follows_from_the_position_before_it(tokenizer: Tokenizer, pages: list) -> None:
+    batch = make_batch(pages, STAGE, CONFIG, tokenizer)
+    rows, places = (batch.targets != IGNORE).nonzero(as_tuple=True)
+    assert torch.equal(batch.targets[rows, places], batch.ids[rows, places + 1])
+    assert not batch.image_mask[rows, places + 1].any()
+
+
+def test_slots_point_at_the_image_token_over_the_next_glyph(tokenizer: Tokenizer, pages: list) -> None:
+    batch = make_batch(pages, STAGE, CONFIG, tokenizer)
+    side = CONFIG.tokens_per_side(STAGE.view)
+    asked = batch.slots != IGNORE
+    assert asked.any(dim=1).all()
+    rows, places = asked.nonzero(as_tuple=True)
+    chosen = batch.slots[rows, places]
+    assert batch.image_mask[rows, chosen].all()
+    # The cell that a slot names holds the class of the glyph to be written, unless it is a blank or a list's bullet.
+    cells = torch.cat([batch.cells, torch.zeros_like(batch.cells[:, :, :1])], dim=2).flatten(1, 2)  # (B, slots, K)
+    found = total = 0
+    for row, place, slot in zip(rows.tolist(), places.tolist(), chosen.tolist(), strict=True):
+        glyph = CHARSET.find(tokenizer.decode([int(batch.targets[row, place])])) + 1
+        if glyph:
+            found += int(glyph in cells[row, slot - 1])
+            total += 1
+    assert side == 8
+    assert found >= 0.97 * total
+
+
+def test_patches_hold_the_glyphs_of_the_page(tokenizer: Tokenizer, pages: list) -> None:
+    batch = make_batch(pages, STAGE, CONFIG, tokenizer)
+    assert batch.patches.shape == (4, 32, 32)
+    for row, page in enumerate(pages):
+        on_page = {CHARSET.find(chr(int(code))) + 1 or len(CHARSET) + 1 for code in page.glyphs[:, 0]}
+        seen = set(np.unique(batch.patches[row])) - {0}
+        assert seen <= on_page
+        assert len(seen) >= 0.8 * len(on_page)
+
+
+def test_batches_depend_on_recipe_and_step_alone(tokenizer: Tokenizer) -> None:
+    batches = PageBatches(EMBEDDED, CONFIG, tokenizer)
+    once, again, other = batches[7], batches[7], batches[8]
+    assert torch.equal(once.ids, again.ids)
+    assert torch.equal(once.views, again.views)
+    assert once.ids.shape != other.ids.shape or not torch.equal(once.ids, other.ids)
+
+
+def test_the_published_prompts_are_one_token_each(tokenizer: Tokenizer) -> None:
+    assert len(tokenizer.encode("<image>\n<|grounding|>Convert the document to markdown.")) == 4
+    assert tokenizer.decode(tokenizer.encode("Free OCR. é — 12")) == "Free OCR. é — 12"
