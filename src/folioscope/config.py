@@ -162,6 +162,110 @@ def _pick(kind: type, values: Mapping[str, Any]) -> Any:
     return kind(**chosen)
 
 
+_SAM_KEYS: Mapping[str, Mapping[str, str]] = {
+    "vision_config": {
+        "image_size": "image_size",
+        "patch_size": "patch_size",
+        "hidden_size": "width",
+        "num_hidden_layers": "layers",
+        "num_attention_heads": "heads",
+        "mlp_dim": "mlp_width",
+        "global_attn_indexes": "global_attn_indexes",
+        "window_size": "window_size",
+        "output_channels": "neck_channels",
+    },
+    "prompt_encoder_config": {"mask_input_channels": "mask_channels"},
+    "mask_decoder_config": {
+        "num_hidden_layers": "decoder_layers",
+        "num_attention_heads": "decoder_heads",
+        "mlp_dim": "decoder_mlp_width",
+        "attention_downsample_rate": "final_downsample",
+        "num_multimask_outputs": "multimask_outputs",
+        "iou_head_hidden_dim": "iou_head_width",
+        "layer_norm_eps": "norm_eps",
+    },
+}
+"""Names of what may differ between SAMs: in transformers' JSON, and in VitConfig or SamConfig."""
+
+_SAM_CONSTANTS: Mapping[str, dict[str, Any]] = {
+    "vision_config": {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "num_channels": 3}
+    | dict.fromkeys(("qkv_bias", "use_abs_pos", "use_rel_pos"), True),
+    "prompt_encoder_config": {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "num_point_embeddings": 4},
+    "mask_decoder_config": {"hidden_act": "relu", "iou_head_depth": 3},
+}
+
+
+@dataclass(frozen=True)
+class SamConfig:
+    """Segment Anything: image encoder, prompt encoder and mask decoder, which meet in the width of the ViT's neck.
+
+    Attributes:
+        mask_channels: Channels that a mask prompt has before it is widened to the neck's.
+        final_downsample: How many times narrower than its input the decoder's last attention works. transformers
+            reads its `attention_downsample_rate` there only; in the decoder's blocks it is always 2.
+        norm_eps: Of the norms in the decoder's blocks: 1e-6 in transformers' code, 1e-5 in Meta's.
+        published: The JSON it was read from, kept whole so that saving gives back what was loaded.
+    """
+
+    vit: VitConfig = field(default_factory=VitConfig)
+    mask_channels: int = 16
+    decoder_layers: int = 2
+    decoder_heads: int = 8
+    decoder_mlp_width: int = 2048
+    final_downsample: int = 2
+    multimask_outputs: int = 3
+    iou_head_width: int = 256
+    norm_eps: float = 1e-6
+    published: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name, whole, part in (
+            ("image_size", self.vit.image_size, self.vit.patch_size),
+            ("image encoder's width", self.vit.width, self.vit.heads),
+            ("mask decoder's width", self.width, 8),
+            ("mask decoder's width", self.width, self.decoder_heads * max(2, self.final_downsample)),
+            ("mask_channels", self.mask_channels, 4),
+        ):
+            if whole <= 0 or part <= 0 or whole % part:
+                raise CheckpointError(f"not a SAM: its {name}, {whole}, must be a multiple of {part}")
+
+    @property
+    def width(self) -> int:
+        return self.vit.neck_channels
+
+    @classmethod
+    def from_dict(cls, published: Mapping[str, Any]) -> SamConfig:
+        """Read transformers' JSON. Raises CheckpointError for what this architecture cannot be."""
+        if published.get("model_type", "sam") != "sam":
+            raise CheckpointError(f"config.json: model_type={published['model_type']!r} is not Segment Anything, 'sam'")
+        sections = {name: dict(published.get(name) or {}) for name in _SAM_KEYS}
+        vision = sections["vision_config"]
+        if vision.get("mlp_dim") is None:
+            vision["mlp_dim"] = int(vision.get("hidden_size", 768) * vision.get("mlp_ratio", 4))
+        own = {ours: sections[name].get(key) for name, keys in _SAM_KEYS.items() for key, ours in keys.items()}
+        config = _pick(cls, {**own, "vit": _pick(VitConfig, own), "published": dict(published)})
+        for name, section in sections.items():
+            for key, value in config.to_dict()[name].items():
+                if section.get(key, value) not in (value, None):
+                    raise CheckpointError(f"config.json: {name}.{key}={section[key]!r} is no SAM's, which is {value!r}")
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON from which transformers makes this model."""
+        own = vars(self.vit) | vars(self) | {"global_attn_indexes": list(self.vit.global_attn_indexes)}
+        image = {"image_size": self.vit.image_size, "patch_size": self.vit.patch_size}
+        derived = {
+            "vision_config": {"num_pos_feats": self.width // 2},
+            "prompt_encoder_config": {"hidden_size": self.width, "image_embedding_size": self.vit.grid, **image},
+            "mask_decoder_config": {"hidden_size": self.width},
+        }
+        sections = {
+            name: {key: own[ours] for key, ours in keys.items()} | _SAM_CONSTANTS[name] | derived[name]
+            for name, keys in _SAM_KEYS.items()
+        }
+        return {"architectures": ["SamModel"], "model_type": "sam", **sections}
+
+
 @dataclass(frozen=True)
 class Mode:
     """How a page becomes views: the published call's three arguments.

@@ -54,7 +54,11 @@ def test_the_export_is_a_checkpoint_in_bfloat16(tmp_path: Path, tiny_config: dic
     model, carried = load_ocr(tmp_path / MODEL)
     assert model.dtype == torch.bfloat16
     assert not carried
-    assert {path.name for path in (tmp_path / MODEL).iterdir()} >= {"config.json", "model.safetensors", "tokenizer.json"}
+    assert {path.name for path in (tmp_path / MODEL).iterdir()} >= {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    }
 
 
 def test_the_learning_rate_rises_stays_and_falls() -> None:

@@ -57,6 +57,11 @@ class Reading:
     truth: str
     ended: bool
 
+    @property
+    def edits(self) -> int:
+        """Characters to insert, delete or replace to get from the answer to the truth."""
+        return edit_distance(self.answer, self.truth)
+
 
 def evaluation_pages(style: PageStyle, count: int, seed: int = EVALUATION_SEED) -> list[TrainingPage]:
     """`count` pages of held-out sentences and words in this style."""
@@ -105,10 +110,19 @@ def evaluate(
     characters = runaway = 0
     for reading in read_pages(model, tokenizer, pages, prompt):
         report(reading)
-        edits.append(edit_distance(reading.answer, reading.truth))
+        edits.append(reading.edits)
         characters += len(reading.truth)
         runaway += not reading.ended
     return Score(prompt, len(edits), sum(edits), characters, int(np.sum(np.array(edits) == 0)), runaway)
+
+
+def table(scores: Sequence[Score]) -> str:
+    """The scores as lines of aligned columns."""
+    lines = [f"{'prompt':<10}{'pages':>7}{'characters':>12}{'error rate':>12}{'exact pages':>13}{'runaway':>9}"]
+    for score in scores:
+        counts = f"{score.prompt:<10}{score.pages:>7}{score.characters:>12}"
+        lines.append(f"{counts}{score.error_rate:>11.2%} {score.exact:>12}{score.runaway:>9}")
+    return "\n".join(lines)
 
 
 def edit_distance(one: str, other: str) -> int:

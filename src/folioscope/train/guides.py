@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from folioscope.config import OcrConfig
-from folioscope.model.decoder import rotary_table
+from folioscope.model.decoder import Block, rotary_table
 from folioscope.model.ocr import DeepseekOcr
 from folioscope.train.samples import CELL_GLYPHS, CHARSET, IGNORE, Batch
 
@@ -72,6 +72,7 @@ class Guides(nn.Module):
         rotation = rotary_table(positions, model.config.decoder, x.dtype)
         attention = []
         for layer, block in enumerate(model.decoder.blocks):
+            assert isinstance(block, Block)
             if layer > 0:
                 attention.append(_attention(block, x, rotation, slots))
             x = block(x, rotation, positions, None)
@@ -81,7 +82,7 @@ class Guides(nn.Module):
         return F.cross_entropy(logits.flatten(0, -2).float(), classes.flatten(), self.balance)
 
 
-def _attention(block: nn.Module, x: Tensor, rotation: tuple[Tensor, Tensor], slots: Tensor) -> Tensor:
+def _attention(block: Block, x: Tensor, rotation: tuple[Tensor, Tensor], slots: Tensor) -> Tensor:
     """Attention of a block's first head, where a next glyph is known, to the image token that holds it: (n,)."""
     rows, places = (slots != IGNORE).nonzero(as_tuple=True)  # (n,)
     q, k = block.self_attn.queries_keys(block.input_layernorm(x), rotation)  # (B, heads, T, hd)

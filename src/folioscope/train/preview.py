@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from folioscope.train.evaluate import Reading, edit_distance
+from folioscope.train.evaluate import Reading
 from folioscope.train.render import PageStyle, TrainingPage, render_page
 
 _BOX = re.compile(r"<\|ref\|>(\w+)<\|/ref\|><\|det\|>\[\[(\d+), (\d+), (\d+), (\d+)\]\]")
@@ -30,8 +30,9 @@ def save_readings(folder: str | Path, readings: Sequence[Reading]) -> Path:
     side = max(max(reading.page.image.size) for reading in readings)
     cells = []
     for reading in readings:
-        errors = edit_distance(reading.answer, reading.truth)
-        cells.append(_cell(reading.page.image, [reading.answer, f"-- {errors} errors; truth:", reading.truth], side))
+        cells.append(
+            _cell(reading.page.image, [reading.answer, f"-- {reading.edits} errors; truth:", reading.truth], side)
+        )
     return _save(_sheet(cells), Path(folder) / "readings.png")
 
 

@@ -36,6 +36,7 @@ class Progress:
     steps: int
     view: int
     pages_per_second: float
+    minutes_left: float
     text: float
     patch: float
     cell: float
@@ -96,8 +97,10 @@ class ReaderTraining:
     def _log(self, batch: Batch) -> Progress:
         now, count = time.monotonic(), len(self._losses)
         means = {f.name: float(sum(getattr(x, f.name) for x in self._losses)) / count for f in fields(Losses)}
-        rate = count * len(batch.views) / (now - self._since)
-        progress = Progress(self.step, self.recipe.steps, batch.views.shape[-1], rate, **means)
+        seconds = (now - self._since) / count
+        left = seconds * (self.recipe.steps - self.step) / 60
+        pages = len(batch.views)
+        progress = Progress(self.step, self.recipe.steps, batch.views.shape[-1], pages / seconds, left, **means)
         with (self.folder / LOG).open("a", encoding="utf-8") as log:
             log.write(json.dumps(asdict(progress)) + "\n")
         self._losses, self._since = [], now

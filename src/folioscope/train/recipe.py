@@ -35,7 +35,7 @@ class ReaderRecipe:
 
     stages: tuple[Stage, ...]
     seed: int = 0
-    lr: float = 2e-3
+    lr: float = 3e-3
     warmup: int = 200
     decay: float = 0.4
     weight_decay: float = 0.02
@@ -44,7 +44,7 @@ class ReaderRecipe:
     patch_loss: float = 0.5
     cell_loss: float = 1.0
     guide_loss: float = 0.5
-    every: int = 500
+    every: int = 250
 
     @property
     def steps(self) -> int:
@@ -61,12 +61,15 @@ class ReaderRecipe:
 
 EMBEDDED = ReaderRecipe(
     stages=(
-        Stage(4000, 192, 16, PageStyle(side=192, lines=(1, 4), type_px=(16, 30), degrade=0.3, layout=0.2)),
-        Stage(8000, 256, 12, PageStyle(side=256, lines=(1, 6), type_px=(18, 34), degrade=0.4, layout=0.5)),
-        Stage(8000, 384, 8, PageStyle(side=384, lines=(1, 8), type_px=(18, 34), degrade=0.5, layout=0.5)),
+        Stage(1400, 192, 16, PageStyle(side=192, lines=(1, 8), type_px=(16, 30), degrade=0.3, layout=0.2)),
+        Stage(1000, 256, 12, PageStyle(side=256, lines=(1, 9), type_px=(16, 34), degrade=0.4, layout=0.4)),
+        Stage(1000, 384, 8, PageStyle(side=384, lines=(1, 9), type_px=(16, 34), degrade=0.5, layout=0.5)),
     )
 )
 """The run behind the shipped checkpoint."""
+
+DOMAIN = PageStyle(side=384, lines=(1, 4), type_px=(18, 34), degrade=0.5, layout=0.5)
+"""What the embedded reader is for, and what it is evaluated on: see `PageStyle`."""
 
 _DECODER: Mapping[str, Any] = {
     "vocab_size": 288,
