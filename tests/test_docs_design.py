@@ -20,7 +20,8 @@ from folioscope.model.ocr import DeepseekOcr
 from folioscope.tokens import slot_count
 from folioscope.train.recipe import EMBEDDED_CONFIG
 from folioscope.views import TILE
-from folioscope.weights import OCR_NAMES, _Uninitialised
+from folioscope.weights import OCR_NAMES
+from folioscope.weights.fitting import hollow
 from test_layers import LAYERS, SOURCE
 
 TEXT = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
@@ -66,9 +67,7 @@ def listed(values: Iterable[object]) -> str:
 @pytest.fixture(scope="module")
 def models() -> tuple[DeepseekOcr, ...]:
     """The published one without memory, the embedded one whole: meta tensors cannot be resized to its views."""
-    with META, _Uninitialised():
-        published = DeepseekOcr(PUBLISHED)
-    return published, DeepseekOcr(EMBEDDED)
+    return hollow(lambda: DeepseekOcr(PUBLISHED)), DeepseekOcr(EMBEDDED)
 
 
 @pytest.mark.parametrize(("place", "config"), [(1, PUBLISHED), (2, EMBEDDED)])

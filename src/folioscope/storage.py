@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -83,26 +84,31 @@ def stored_tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
     The file is mapped anew every so often, so that what the caller has copied and dropped goes back to the system.
     Raises CheckpointError when the file is damaged, or would run code when opened.
     """
-    keys, read = _open(file)
+    keys, read, _ = _open(file)
     mapped = 0
     for key in keys:
         if mapped > MAPPED_BYTES:
-            mapped, (_, read) = 0, _open(file)
+            mapped, (_, read, _) = 0, _open(file)
         tensor = read(key)
         mapped += tensor.nbytes
         yield key, tensor
 
 
-def _open(file: Path) -> tuple[list[str], Callable[[str], Tensor]]:
-    """The names in a file, and what reads one of them."""
+def stored_notes(file: Path) -> Mapping[str, Any]:
+    """What a file says beside its tensors: metadata of safetensors, or what `write_pickled` noted."""
+    return _open(file)[2]
+
+
+def _open(file: Path) -> tuple[list[str], Callable[[str], Tensor], Mapping[str, Any]]:
+    """The names in a file, what reads one of them, and the notes beside them."""
     try:
         if file.suffix == ".safetensors":
             opened = safe_open(file, framework="pt")
-            return list(opened.keys()), opened.get_tensor
+            return list(opened.keys()), opened.get_tensor, opened.metadata() or {}
         tensors = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
-        if not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+        if not all(isinstance(key, str) and isinstance(tensor, Tensor) for key, tensor in tensors.items()):
             raise ValueError("it holds more than named tensors")
-        return list(tensors), tensors.__getitem__
+        return list(tensors), tensors.__getitem__, getattr(tensors, "_metadata", {}).get("", {})
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{file}: refused: opening it could run code; use a safetensors file instead") from error
     except Exception as error:  # a damaged file fails in as many ways as there are formats
@@ -129,6 +135,28 @@ def write_checkpoint(
             _move(Path(staging), folder)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{folder}: no checkpoint can be written there: {_first_line(error)}") from error
+
+
+def write_pickled(tensors: Mapping[str, Tensor], notes: Mapping[str, Any], file: Path) -> None:
+    """Write one file for `torch.load`, whole or not at all; OutputError when that cannot be.
+
+    `notes` are numbers and words about the model. They go where `state_dict` puts the version of a module: beside the
+    tensors, so that `load_state_dict` of any model with these tensors accepts the file.
+    """
+    content = OrderedDict((key, _alone(tensor.detach().cpu())) for key, tensor in tensors.items())
+    content._metadata = OrderedDict({"": dict(notes)})  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=file.parent, prefix=".saving-") as staging:
+            torch.save(content, Path(staging, file.name))
+            os.replace(Path(staging, file.name), file)
+    except (OSError, RuntimeError) as error:  # torch's writer raises the latter
+        raise OutputError(f"{file}: no checkpoint can be written there: {_first_line(error)}") from error
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """The tensor in memory of its own: torch writes all of the memory that a tensor is a view of."""
+    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
 def _write_shards(tensors: Mapping[str, Tensor], folder: Path, max_shard_size: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, count
 from pathlib import Path
 
 from folioscope.export.figures import figure_files, with_saved_links
@@ -21,7 +22,12 @@ STEM_BYTES = 180
 
 
 def save(
-    document: Document, folder: str | Path, formats: Sequence[str] = ("md", "json"), *, force: bool = False
+    document: Document,
+    folder: str | Path,
+    formats: Sequence[str] = ("md", "json"),
+    *,
+    force: bool = False,
+    stem: str | None = None,
 ) -> list[Path]:
     """Write the document into `folder` as `{stem}.{format}`, and its figures as `{stem}_images/{page}_{k}.jpg`.
 
@@ -32,6 +38,7 @@ def save(
         folder: Made if it is not there.
         formats: Names in `FORMATS`.
         force: Overwrite files that are there.
+        stem: What the names of its files begin with; None is `stem_of` its source.
 
     Returns:
         The files written, in the order of the formats.
@@ -40,14 +47,37 @@ def save(
         InputError: No such format.
         OutputError: A file is there and `force` is False, or the folder cannot be written.
     """
+    names = _known(formats)
+    stem = stem_of(document.source) if stem is None else stem
+    linked = with_saved_links(document, stem)
+    files = {file.name: file for name in names for file in FORMATS[name](linked, stem)}
+    return write(Path(folder), files.values(), force=force)
+
+
+def planned(stem: str, formats: Sequence[str]) -> list[str]:
+    """Names of the files that `save` writes for any document, whatever is on its pages. Raises InputError."""
+    return [file.name for name in _known(formats) for file in FORMATS[name](Document(stem), stem)]
+
+
+def _known(formats: Sequence[str]) -> list[str]:
     names = [formats] if isinstance(formats, str) else list(formats)
     unknown = [name for name in names if name not in FORMATS]
     if unknown:
         raise InputError(f"format {unknown[0]!r}: there is no such format; choose from {', '.join(FORMATS)}")
-    stem = stem_of(document.source)
-    linked = with_saved_links(document, stem)
-    files = {file.name: file for name in names for file in FORMATS[name](linked, stem)}
-    return write(Path(folder), files.values(), force=force)
+    return names
+
+
+def stems_of(sources: Iterable[str]) -> list[str]:
+    """A stem for each of the sources of one run, so that none overwrites another's files: x, then x_2, x_3, ….
+
+    They differ by more than case, which some disks do not tell apart.
+    """
+    stems: dict[str, str] = {}
+    for stem in map(stem_of, sources):
+        candidates = chain((stem,), (f"{stem}_{number}" for number in count(2)))
+        free = next(candidate for candidate in candidates if candidate.casefold() not in stems)
+        stems[free.casefold()] = free
+    return list(stems.values())
 
 
 def stem_of(source: str) -> str:

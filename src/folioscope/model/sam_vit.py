@@ -6,12 +6,30 @@ Source: Segment Anything (arXiv 2304.02643, section 3 and appendix A); ViTDet (a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from folioscope.config import VitConfig
 from folioscope.model.positions import relative_rows, resize_grid
+
+
+@dataclass(frozen=True)
+class VitTrace:
+    """What is seen on the way through the image encoder.
+
+    Attributes:
+        features: (B, neck, h, w), what the encoder returns.
+        hidden_states: (B, h, w, C) each: the patches with their positions, then the output of every block.
+        attention_maps: A block's weights: (B, 1, heads, h * w, h * w) or, in windows of side s,
+            (B, windows, heads, s * s, s * s). Empty if not asked for.
+    """
+
+    features: Tensor
+    hidden_states: tuple[Tensor, ...]
+    attention_maps: tuple[Tensor, ...] = ()
 
 
 class SamViT(nn.Module):
@@ -33,11 +51,22 @@ class SamViT(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Encode (B, 3, H, W) normalised pixels, H and W multiples of the patch, to (B, neck, H/p, W/p)."""
-        x = self.patch_embed(pixels)  # (B, h, w, C)
-        x = x + resize_grid(self.pos_embed, *x.shape[1:3])
+        x = self.patches(pixels)
         for block in self.blocks:
             x = block(x)
         return self.neck(x.permute(0, 3, 1, 2))  # (B, neck, h, w)
+
+    def patches(self, pixels: Tensor) -> Tensor:
+        """Embed (B, 3, H, W) pixels as (B, h, w, C) patches with their positions."""
+        x = self.patch_embed(pixels)
+        return x + resize_grid(self.pos_embed, *x.shape[1:3])
+
+    def trace(self, pixels: Tensor, attention_maps: bool = False) -> VitTrace:
+        """Encode as `forward` does and keep every step; maps cost (h * w)² numbers a head, image and global block."""
+        states, maps = [self.patches(pixels)], []
+        for block in self.blocks:
+            states.append(block(states[-1], maps if attention_maps else None))
+        return VitTrace(self.neck(states[-1].permute(0, 3, 1, 2)), tuple(states), tuple(maps))
 
 
 class PatchEmbed(nn.Module):
@@ -60,15 +89,17 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(config.width, eps=1e-6)
         self.mlp = Mlp(config)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self._attend(self.norm1(x))
+    def forward(self, x: Tensor, maps: list[Tensor] | None = None) -> Tensor:
+        """Transform (B, H, W, C); `maps` takes the attention's weights."""
+        x = x + self._attend(self.norm1(x), maps)
         return x + self.mlp(self.norm2(x))
 
-    def _attend(self, x: Tensor) -> Tensor:
-        if not self.window:
-            return self.attn(x)
-        windows = split_windows(x, self.window)  # (B * windows, window, window, C)
-        return join_windows(self.attn(windows), self.window, x.shape)
+    def _attend(self, x: Tensor, maps: list[Tensor] | None) -> Tensor:
+        seen = split_windows(x, self.window) if self.window else x  # (B * windows, window, window, C)
+        if maps is not None:
+            maps.append(self.attn.weights(seen).unflatten(0, (len(x), -1)))
+        attended = self.attn(seen)
+        return join_windows(attended, self.window, x.shape) if self.window else attended
 
 
 class Attention(nn.Module):
@@ -84,10 +115,20 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         B, H, W, C = x.shape
-        qkv = self.qkv(x).view(B, H * W, 3, self.heads, C // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # 3 x (B, heads, HW, hd)
+        q, k, v = self._heads(x)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=self._relative_bias(q, H, W))
         return self.proj(x.transpose(1, 2).reshape(B, H, W, C))
+
+    def weights(self, x: Tensor) -> Tensor:
+        """The softmax weights (B, heads, HW, HW) of `forward`."""
+        q, k, _ = self._heads(x)
+        logits = q @ k.transpose(2, 3) * q.shape[-1] ** -0.5 + self._relative_bias(q, *x.shape[1:3])
+        return logits.softmax(dim=-1)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        B, H, W, C = x.shape
+        qkv = self.qkv(x).view(B, H * W, 3, self.heads, C // self.heads)
+        return qkv.permute(2, 0, 3, 1, 4)  # 3 x (B, heads, HW, hd)
 
     def _relative_bias(self, q: Tensor, H: int, W: int) -> Tensor:
         """What each query adds for a key's row and for its column; the published code leaves q unscaled here."""

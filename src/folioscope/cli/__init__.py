@@ -1,0 +1,61 @@
+"""The command `folioscope`: one module a verb. Data goes to stdout, everything else to stderr.
+
+Exit codes: 0, all went well; 1, an input failed; 2, the command was wrong; 130, interrupted.
+Heavy modules are imported when a verb runs, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from folioscope.cli import read, train
+from folioscope.cli.report import INPUT_FAILED, WRONG_COMMAND, Report
+from folioscope.types import FolioscopeError, InputError
+
+
+class Verbs(TyperGroup):
+    """What no verb has dealt with ends in one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FolioscopeError as error:
+            Report().error(error)
+            raise typer.Exit(WRONG_COMMAND if isinstance(error, InputError) else INPUT_FAILED) from error
+
+
+app = typer.Typer(
+    cls=Verbs, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+)
+app.command()(read.read)
+app.add_typer(train.app, name="train")
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from folioscope import __version__
+
+        typer.echo(f"folioscope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _folioscope(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Read pages: images and PDFs in, Markdown with the place of each block out."""
+
+
+def main() -> None:
+    """Run the command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # UTF-8 wherever it goes, and names of files as the disk has them
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    app()

@@ -1,0 +1,155 @@
+"""`folioscope read`: images and PDFs → Markdown on stdout, or files in a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from folioscope.cli.options import generate_option
+from folioscope.cli.report import Report
+from folioscope.config import MODES
+from folioscope.types import Document, FolioscopeError, GenerateOptions, InputError, PageResult
+
+if TYPE_CHECKING:
+    from folioscope.read import Reader
+
+FORMATS = "md,json,overlay"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the files of one input go."""
+
+    folder: Path
+    formats: Sequence[str]
+    stem: str
+    force: bool
+
+
+def read(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH", help="Images, PDFs, folders or patterns of them; - is stdin.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", file_okay=False, help="Write files here, and print their paths."),
+    ] = None,
+    formats: Annotated[
+        str | None, typer.Option("--format", help=f"What to write, by commas; without, {FORMATS}.")
+    ] = None,
+    prompt: Annotated[
+        str, typer.Option(help='markdown, ocr, free, figure, describe, locate:WORDS, or a text with one "<image>".')
+    ] = "markdown",
+    mode: Annotated[
+        str | None, typer.Option(help=f"{', '.join(MODES)}; without, what suits the checkpoint and the page.")
+    ] = None,
+    pages: Annotated[str | None, typer.Option(help='Pages of each input, from 1: "1-4", "1,3,8-".')] = None,
+    dpi: Annotated[float | None, typer.Option(min=1, help="Resolution PDFs are rendered in; without, 144.")] = None,
+    password: Annotated[str | None, typer.Option(help="Opens encrypted PDFs.")] = None,
+    model: Annotated[str | None, typer.Option(help="A checkpoint's folder or hub id; without, the embedded.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a model on the hub.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cuda, cuda:1, mps, cpu.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
+    stream: Annotated[bool, typer.Option("--stream", help="Print the model's text as it is decoded.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files.")] = False,
+    max_new_tokens: Annotated[int | None, generate_option("max_new_tokens")] = GenerateOptions.max_new_tokens,
+    temperature: Annotated[float, generate_option("temperature")] = GenerateOptions.temperature,
+    seed: Annotated[int | None, generate_option("seed")] = GenerateOptions.seed,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pages of an input decoded at a time.")] = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Read images and PDFs: Markdown on stdout or, with -o, files.
+
+    An input that cannot be read, or a page, is a line on stderr and makes the exit code 1; the others are read all the
+    same. A page that the model did not finish is kept, with a warning.
+    """
+    from folioscope.read import Reader, choose_mode
+    from folioscope.tokens import prompt_text
+
+    report = Report(quiet)
+    chosen: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+    GenerateOptions(**chosen)  # wrong options are refused before anything is loaded
+    prompt_text(prompt)
+    how = {"prompt": prompt, "mode": choose_mode(mode), "pages": pages, "dpi": dpi, "password": password}
+    if stream and batch_size > 1:
+        raise InputError("--stream shows one page at a time: leave out --batch-size")
+    targets = _targets(_sources(paths, report), output, formats, force, report)
+    if targets:
+        reader = Reader.from_pretrained(model, device=device, dtype=dtype, revision=revision)
+        how |= {"options": replace(reader.options, **chosen), "batch_size": batch_size}
+        with report.progress(len(targets), hidden=stream):
+            for source, target in targets.items():
+                with report.input(source):
+                    _deliver(_read(reader, source, how, stream, report), source, target, stream, report)
+    raise typer.Exit(report.exit_code)
+
+
+def _sources(paths: Sequence[str], report: Report) -> list[str]:
+    """The files to read, each once."""
+    from folioscope.pages import expand_sources
+
+    sources: dict[str, None] = {}
+    for path in paths:
+        try:
+            sources.update(dict.fromkeys(expand_sources([path])))
+        except FolioscopeError as error:
+            report.error(error)
+    return list(sources)
+
+
+def _targets(
+    sources: Sequence[str], output: Path | None, formats: str | None, force: bool, report: Report
+) -> dict[str, Target | None]:
+    """Each source and where it goes, None being stdout, without those whose files are there already."""
+    from folioscope.export import planned, stems_of
+
+    if output is None:
+        if formats not in (None, "md"):
+            raise InputError(f'--format "{formats}": needs -o DIR; without it, Markdown goes to stdout')
+        return dict.fromkeys(sources)
+    names = [name.strip() for name in (formats or FORMATS).split(",")]
+    targets: dict[str, Target | None] = {}
+    for source, stem in zip(sources, stems_of(sources), strict=True):
+        there = [] if force else [output / name for name in planned(stem, names) if os.path.lexists(output / name)]
+        if there:
+            report.error(f"{source}: {there[0]} is there already; --force overwrites it")
+        else:
+            targets[source] = Target(output, names, stem, force)
+    return targets
+
+
+def _read(reader: Reader, source: str, how: Mapping[str, Any], stream: bool, report: Report) -> Document:
+    results: list[PageResult] = []
+    with closing(reader.stream(source, **how)) as events:
+        for event in events:
+            report.now(f"{source}, page {event.page}")
+            if stream:
+                report.block(event.text, ends=event.result is not None)
+            if event.result:
+                results.append(event.result)
+    return Document(results[0].source, tuple(results))
+
+
+def _deliver(document: Document, source: str, target: Target | None, stream: bool, report: Report) -> None:
+    """Say what is wrong with pages, and give out the others; of a document without any, nothing is written."""
+    from folioscope.export import save
+
+    for page in document:
+        where = source if len(document.pages) == 1 else f"{source}, page {page.number}"
+        if page.status == "failed":
+            report.error(page.error if str(page.error).startswith(source) else f"{where}: {page.error}")
+        elif page.status == "truncated":
+            report.warning(f"{where}: stopped after {page.usage.output_tokens} tokens, before its end")
+    if all(page.status == "failed" for page in document):
+        return
+    if target:
+        written = save(document, target.folder, target.formats, force=target.force, stem=target.stem)
+        report.data("".join(f"{path}\n" for path in written))
+    elif not stream:
+        report.block(document.markdown)

@@ -1,0 +1,89 @@
+"""`folioscope train`: make, look at and measure the embedded checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from folioscope.train.reader import Progress
+
+RUN = Path("runs/reader")
+SHOWN = 12
+
+app = typer.Typer(no_args_is_help=True, help="Train, preview and evaluate the networks that Folioscope ships.")
+
+
+@app.callback()
+def _verbs() -> None:
+    """Keeps `train` a group while it has one network."""
+
+
+@app.command()
+def reader(
+    out: Annotated[Path, typer.Option(help="Folder of the run, resumed if it is there, and of pictures.")] = RUN,
+    preview: Annotated[bool, typer.Option("--preview", help="Only draw training pages with their answers.")] = False,
+    evaluate: Annotated[bool, typer.Option("--evaluate", help="Only read fresh pages of unseen text.")] = False,
+    model: Annotated[str | None, typer.Option(help="What to evaluate: a folder or a hub id [the embedded].")] = None,
+    pages: Annotated[int, typer.Option(min=1, help="Pages to preview or to evaluate.")] = 200,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads for the network; drawing takes a process more.")] = 1,
+) -> None:
+    """Train the reader on pages drawn on the spot; or preview such pages; or measure a checkpoint on them."""
+    import torch
+
+    torch.set_num_threads(threads)
+    if preview:
+        _preview(out, pages)
+    elif evaluate:
+        _evaluate(model, pages, out)
+    else:
+        _train(out)
+
+
+def _preview(out: Path, pages: int) -> None:
+    from folioscope.train.preview import save_preview
+    from folioscope.train.recipe import EMBEDDED
+
+    typer.echo(save_preview(out, EMBEDDED.stages[-1].style, pages))
+
+
+def _evaluate(model: str | None, count: int, out: Path) -> None:
+    """Print the table; the pages read worst are drawn, for a person to see why."""
+    import torch
+
+    from folioscope.hub import resolve
+    from folioscope.tokens import Tokenizer
+    from folioscope.train.evaluate import Reading, evaluate, evaluation_pages, table
+    from folioscope.train.preview import save_readings
+    from folioscope.train.recipe import DOMAIN
+    from folioscope.weights import load_ocr
+
+    checkpoint = resolve(model)
+    network, _ = load_ocr(checkpoint, dtype=torch.float32)
+    tokenizer = Tokenizer.from_directory(checkpoint)
+    pages = evaluation_pages(DOMAIN, count)
+    readings: list[Reading] = []
+    typer.echo(table([evaluate(network, tokenizer, pages, prompt, readings.append) for prompt in ("free", "markdown")]))
+    worst = sorted(readings, key=lambda reading: reading.edits, reverse=True)[:SHOWN]
+    typer.echo(f"read worst: {save_readings(out, worst)}")
+
+
+def _train(out: Path) -> None:
+    from folioscope.train.preview import save_curve
+    from folioscope.train.reader import LOG, ReaderTraining
+    from folioscope.train.recipe import EMBEDDED
+
+    ReaderTraining(EMBEDDED, out).run(_report)
+    typer.echo(save_curve(out, out / LOG))
+
+
+def _report(progress: Progress) -> None:
+    typer.echo(
+        f"step {progress.step}/{progress.steps}  {progress.pages_per_second:.1f} pages/s  "
+        f"{progress.minutes_left:.0f} min left  "
+        f"text {progress.text:.3f}  accuracy {progress.accuracy:.3f}  cell {progress.cell:.3f}  "
+        f"attention {progress.attention:.3f}",
+        err=True,
+    )
