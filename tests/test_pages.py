@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from folioscope import pages
-from folioscope.pages import UnreadablePage, expand_sources, open_pages
+from folioscope.pages import UnreadablePage, expand_sources, open_pages, pictures
 from folioscope.types import InputError, Page
 
 WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (255, 0, 0)
@@ -160,7 +159,7 @@ def test_the_limit_is_ours_not_pillows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert only(encoded(photo(), "PNG")).image.size == (40, 30)
     assert len(list(open_pages(tiff(photo(), photo())))) == 2
-    monkeypatch.setattr(pages, "MAX_PIXELS", 40 * 30 - 1)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 40 * 30 - 1)
     for source in (encoded(photo(), "PNG"), photo(), np.asarray(photo())):
         assert "40 x 30 pixels" in refusal(source)
 

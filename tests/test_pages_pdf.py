@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from folioscope import pages
 from folioscope.pages import UnreadablePage, open_pages
+from folioscope.pages import pdf as pdf_pages
 from folioscope.types import InputError, Page
 from test_pages import RED, WHITE, only
 
@@ -98,7 +98,7 @@ def test_pdf_annotations_and_form_fields_are_drawn() -> None:
 
 
 def test_pdf_pages_are_rendered_within_the_pixel_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "MAX_PIXELS", 10_000)
+    monkeypatch.setattr(pdf_pages, "MAX_PIXELS", 10_000)
     for box in ("0 0 14400 14400", "0 0 14400 0.01", "0 0 200 40"):
         image = only(pdf(f"<</Type/Page/Parent 2 0 R/MediaBox[{box}]>>")).image
         assert 9_000 < image.width * image.height <= 10_000
@@ -137,11 +137,9 @@ def test_dpi_is_a_positive_number(dpi: float) -> None:
 
 def test_pages_are_made_one_at_a_time_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = {"drawn": 0, "closed": 0}
-    draw, close = pages._pdf_page, pages.PdfDocument.close
-    monkeypatch.setattr(pages, "_pdf_page", lambda *a: (counts.update(drawn=counts["drawn"] + 1), draw(*a))[1])
-    monkeypatch.setattr(
-        pages.PdfDocument, "close", lambda it: (counts.update(closed=counts["closed"] + 1), close(it))[1]
-    )
+    draw, close = pdf_pages._pdf_page, pdf_pages.PdfDocument.close
+    monkeypatch.setattr(pdf_pages, "_pdf_page", lambda *a: (counts.update(drawn=counts["drawn"] + 1), draw(*a))[1])
+    monkeypatch.setattr(pdf.PdfDocument, "close", lambda it: (counts.update(closed=counts["closed"] + 1), close(it))[1])
     found = open_pages(many(50))
     assert numbers([next(found), next(found)]) == [1, 2]
     assert counts == {"drawn": 2, "closed": 0}
@@ -151,16 +149,16 @@ def test_pages_are_made_one_at_a_time_and_closed(monkeypatch: pytest.MonkeyPatch
 
 def test_pdfium_is_entered_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     content, found, inside, most = many(4), [], [], []
-    load = pages.PdfDocument.get_page
+    load = pdf.PdfDocument.get_page
 
-    def slow(document: pages.PdfDocument, index: int) -> Any:
+    def slow(document: pdf.PdfDocument, index: int) -> Any:
         inside.append(index)
         most.append(len(inside))
         time.sleep(0.002)
         inside.pop()
         return load(document, index)
 
-    monkeypatch.setattr(pages.PdfDocument, "get_page", slow)
+    monkeypatch.setattr(pdf_pages.PdfDocument, "get_page", slow)
     threads = [threading.Thread(target=lambda: found.append(numbers(open_pages(content)))) for _ in range(4)]
     for thread in threads:
         thread.start()

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from folioscope.config import COMPRESSOR_STRIDE, Mode, OcrConfig, VitConfig
 from folioscope.hub import resolve
-from folioscope.pages import Source, UnreadablePage, open_pages
+from folioscope.pages import Source, open_page
 from folioscope.storage import read_json
 from folioscope.tokens import IMAGE, PAD, EncodedPrompt, Tokenizer, encode_prompt, prompt_text, slot_count
 from folioscope.types import CheckpointError, InputError, OutputError
@@ -131,10 +131,7 @@ class DeepseekOCRProcessor:
         return _batch(pages, self.tokenizer.pad_id)
 
     def _page(self, prompt: str, image: Source, mode: Mode) -> tuple[EncodedPrompt, Views]:
-        page = next(open_pages(image, alpha="drop"))
-        if isinstance(page, UnreadablePage):
-            raise InputError(page.error)
-        views = ocr_views(page.image, mode)
+        views = ocr_views(open_page(image, alpha="drop").image, mode)
         view, tile = (self._config.tokens_per_side(size) for size in (views.global_view.shape[-1], TILE))
         return encode_prompt(self.tokenizer, prompt_text(prompt), slot_count(view, tile, views.grid)), views
 

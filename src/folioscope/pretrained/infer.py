@@ -16,7 +16,7 @@ from folioscope.config import Mode
 from folioscope.export.published import SAVE_BANNER, compression_statistics, save_published
 from folioscope.generate import Prompt, generate
 from folioscope.model.ocr import DeepseekOcr
-from folioscope.pages import UnreadablePage, open_pages
+from folioscope.pages import open_page
 from folioscope.tokens import BOS, EOS, IMAGE, PUBLISHED_IDS, encode_prompt, prompt_text
 from folioscope.types import CheckpointError, GenerateOptions, InputError, OutputError
 from folioscope.views import Views, ocr_views
@@ -84,10 +84,7 @@ def _make(output_path: str | Path) -> None:
 def _first_page(image_file: str | Path) -> Image.Image:
     if not str(image_file):
         raise InputError("image_file='': give the path of an image")
-    page = next(open_pages(image_file, alpha="drop"))
-    if isinstance(page, UnreadablePage):
-        raise InputError(page.error)
-    return page.image
+    return open_page(image_file, alpha="drop").image
 
 
 def _statistics(text_tokens: int, views: Views, mode: Mode) -> str:
