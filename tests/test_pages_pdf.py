@@ -139,7 +139,9 @@ def test_pages_are_made_one_at_a_time_and_closed(monkeypatch: pytest.MonkeyPatch
     counts = {"drawn": 0, "closed": 0}
     draw, close = pdf_pages._pdf_page, pdf_pages.PdfDocument.close
     monkeypatch.setattr(pdf_pages, "_pdf_page", lambda *a: (counts.update(drawn=counts["drawn"] + 1), draw(*a))[1])
-    monkeypatch.setattr(pdf.PdfDocument, "close", lambda it: (counts.update(closed=counts["closed"] + 1), close(it))[1])
+    monkeypatch.setattr(
+        pdf_pages.PdfDocument, "close", lambda it: (counts.update(closed=counts["closed"] + 1), close(it))[1]
+    )
     found = open_pages(many(50))
     assert numbers([next(found), next(found)]) == [1, 2]
     assert counts == {"drawn": 2, "closed": 0}
@@ -149,9 +151,9 @@ def test_pages_are_made_one_at_a_time_and_closed(monkeypatch: pytest.MonkeyPatch
 
 def test_pdfium_is_entered_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     content, found, inside, most = many(4), [], [], []
-    load = pdf.PdfDocument.get_page
+    load = pdf_pages.PdfDocument.get_page
 
-    def slow(document: pdf.PdfDocument, index: int) -> Any:
+    def slow(document: pdf_pages.PdfDocument, index: int) -> Any:
         inside.append(index)
         most.append(len(inside))
         time.sleep(0.002)
