@@ -150,7 +150,8 @@ def test_shapes_and_line_counts_vary_within_the_style() -> None:
     assert sizes.min() >= 0.4 * 300 - 1
     assert (sizes.max(axis=1) >= 299).mean() > 0.5
     assert (sizes.max(axis=1) < 280).any()
-    assert set(lines) == {2, 3, 4, 5}
+    assert set(lines) - {1} == {2, 3, 4, 5}
+    assert lines.count(1) <= 2  # fewer than asked only when a wide face leaves no room
 
 
 @pytest.mark.parametrize(

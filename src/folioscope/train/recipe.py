@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from folioscope.train.layout import PageStyle
@@ -39,7 +39,7 @@ class ReaderRecipe:
     warmup: int = 200
     decay: float = 0.4
     weight_decay: float = 0.02
-    ema: float = 0.999
+    ema: float = 0.998
     clip: float = 1.0
     patch_loss: float = 0.5
     cell_loss: float = 1.0
@@ -59,11 +59,13 @@ class ReaderRecipe:
         return self.stages[-1]
 
 
-_FIRST = Stage(1400, 192, 16, PageStyle(side=192, lines=(1, 8), type_px=(16, 30), degrade=0.3, layout=0.2))
-_NEXT = Stage(400, 256, 12, PageStyle(side=256, lines=(1, 9), type_px=(16, 34), degrade=0.4, layout=0.4))
-_LAST = Stage(30, 384, 8, PageStyle(side=384, lines=(1, 7), type_px=(16, 34), degrade=0.5, layout=0.5))
-
-EMBEDDED = ReaderRecipe(stages=(_FIRST, _NEXT, *(_LAST, replace(_NEXT, steps=20)) * 24))
+EMBEDDED = ReaderRecipe(
+    stages=(
+        Stage(1400, 192, 16, PageStyle(side=192, lines=(1, 8), type_px=(16, 30), degrade=0.3, layout=0.2)),
+        Stage(400, 256, 12, PageStyle(side=256, lines=(1, 9), type_px=(16, 34), degrade=0.4, layout=0.4)),
+        Stage(1600, 384, 8, PageStyle(side=384, lines=(1, 7), type_px=(17, 34), degrade=0.5, layout=0.5)),
+    )
+)
 """The run behind the shipped checkpoint."""
 
 DOMAIN = PageStyle(side=384, lines=(1, 4), type_px=(18, 34), degrade=0.5, layout=0.5)
