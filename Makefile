@@ -6,7 +6,7 @@ INPUTS := pyproject.toml constraints.txt
 .PHONY: demo test test-slow check format clean
 
 demo: .venv/.installed
-	$(BIN)/folioscope read examples/* -o out --force
+	$(BIN)/folioscope read examples -o out --force
 	@cat out/*.md
 
 test: .venv/.installed-dev

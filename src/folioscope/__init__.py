@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from folioscope.hub import AutoTokenizer
     from folioscope.pages import open_pages
     from folioscope.pretrained import DeepseekOCRForCausalLM
-    from folioscope.processing import DeepseekOCRProcessor
+    from folioscope.processing import (
+        AutoImageProcessor,
+        AutoProcessor,
+        DeepseekOCRProcessor,
+        SamImageProcessor,
+        SamProcessor,
+    )
     from folioscope.read import Reader
     from folioscope.types import (
         CheckpointError,
@@ -34,6 +40,8 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "AutoImageProcessor",
+    "AutoProcessor",
     "AutoTokenizer",
     "CheckpointError",
     "DeepseekOCRForCausalLM",
@@ -47,6 +55,8 @@ __all__ = [
     "PageResult",
     "Reader",
     "Region",
+    "SamImageProcessor",
+    "SamProcessor",
     "StreamEvent",
     "Usage",
     "__version__",
@@ -54,10 +64,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AutoImageProcessor": "processing",
+    "AutoProcessor": "processing",
     "AutoTokenizer": "hub",
     "DeepseekOCRForCausalLM": "pretrained",
     "DeepseekOCRProcessor": "processing",
     "Reader": "read",
+    "SamImageProcessor": "processing",
+    "SamProcessor": "processing",
     "open_pages": "pages",
 }
 """The module of each public name that is not a type."""

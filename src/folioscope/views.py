@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -120,3 +121,61 @@ def _tiles(image: Image.Image, grid: tuple[int, int]) -> Tensor:
 def _normalised(image: Image.Image) -> Tensor:
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()  # (3, H, W)
     return pixels.float().div_(255).sub_(MEAN).div_(STD)
+
+
+SAM_MEAN, SAM_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's red, green and blue, in 0..1."""
+
+
+@dataclass(frozen=True)
+class SamFrame:
+    """Where an image lies in the square that SAM sees: scaled, at its left top.
+
+    Attributes:
+        size: Width and height of the image in pixels.
+        side: Of the square.
+    """
+
+    size: tuple[int, int]
+    side: int
+
+    @property
+    def scaled(self) -> tuple[int, int]:
+        """Width and height in the square: the longer side fills it."""
+        width, height = (max(1, int(length * (self.side / max(self.size)) + 0.5)) for length in self.size)
+        return width, height
+
+    @property
+    def ratios(self) -> tuple[float, float]:
+        """What x and y in pixels of the image are multiplied by in the square."""
+        return self.scaled[0] / self.size[0], self.scaled[1] / self.size[1]
+
+
+@dataclass(frozen=True)
+class SamView:
+    """What SAM's encoder sees of an image: float32 (3, S, S), normalised, and where the image is in it."""
+
+    pixels: Tensor
+    frame: SamFrame
+
+
+def sam_view(image: Image.Image, side: int = 1024) -> SamView:
+    """Scale an RGB `image` to the square of `side` pixels, as Meta's `ResizeLongestSide` and `Sam.preprocess` do.
+
+    What is right of it and below is 0: the mean colour.
+    """
+    frame = SamFrame(image.size, side)
+    scaled = image.resize(frame.scaled, Image.Resampling.BILINEAR)
+    pixels = torch.from_numpy(np.array(scaled)).permute(2, 0, 1).float()  # (3, h, w)
+    mean, std = (torch.tensor(values)[:, None, None] * 255 for values in (SAM_MEAN, SAM_STD))
+    return SamView(F.pad((pixels - mean) / std, (0, side - frame.scaled[0], 0, side - frame.scaled[1])), frame)
+
+
+def unmap_masks(logits: Tensor, frame: SamFrame) -> Tensor:
+    """Low-resolution mask logits (K, s, s), of the whole square, as float32 (K, H, W) of the image.
+
+    It takes at most twice as many bytes as it returns, beside `side`² numbers a mask.
+    """
+    square = F.interpolate(logits.float()[:, None], (frame.side, frame.side), mode="bilinear")  # (K, 1, S, S)
+    width, height = frame.scaled
+    return F.interpolate(square[..., :height, :width], frame.size[::-1], mode="bilinear")[:, 0]  # (K, H, W)

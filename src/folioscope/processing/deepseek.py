@@ -1,4 +1,4 @@
-"""Pictures and prompts → the tensors a published model is called with, under the names its users know."""
+"""Page images and prompts → what the published page reader is called with, under the names its users know."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from folioscope.config import COMPRESSOR_STRIDE, Mode, OcrConfig, VitConfig
 from folioscope.hub import resolve
 from folioscope.pages import Source, open_page
+from folioscope.processing.features import BatchFeature
 from folioscope.storage import read_json
 from folioscope.tokens import IMAGE, PAD, EncodedPrompt, Tokenizer, encode_prompt, prompt_text, slot_count
 from folioscope.types import CheckpointError, InputError, OutputError
@@ -37,24 +37,6 @@ PUBLISHED_SETTINGS: Mapping[str, Any] = {
     "sft_format": "deepseek",
 }
 """The published `processor_config.json`; of all this, only the patch size is used."""
-
-
-class BatchFeature(dict[str, Tensor]):
-    """Named tensors: `inputs["x"]`, `inputs.x`, and `**inputs` in a model's call."""
-
-    def __getattr__(self, name: str) -> Tensor:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def to(self, *args: Any, **kwargs: Any) -> BatchFeature:
-        """Move every tensor to a device, and the floating-point ones to a dtype; arguments as of `Tensor.to`."""
-        for name, tensor in self.items():
-            changed = tensor if tensor.is_floating_point() else tensor.new_empty(0, dtype=torch.float32)
-            changed = changed.to(*args, **kwargs)
-            self[name] = changed if tensor.is_floating_point() else tensor.to(changed.device)
-        return self
 
 
 class DeepseekOCRProcessor:

@@ -1,0 +1,204 @@
+"""The verb segment: an image is embedded once, and cut up as often as one likes.
+
+    segmenter = Segmenter.from_pretrained("facebook/sam-vit-base")
+    scene = segmenter.embed("truck.jpg")
+    masks = segmenter.predict(scene, points=[[450, 600]])
+
+Coordinates are (x, y) in pixels of the image, upright.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from folioscope import hub
+from folioscope.model.sam import Prediction, Sam
+from folioscope.pages import Source, open_page
+from folioscope.segment.everything import EverythingOptions, Progress, everything
+from folioscope.segment.prompts import as_tensors, checked, given_prompt
+from folioscope.segment.scene import Scene
+from folioscope.segment.upscale import masks_of
+from folioscope.types import CheckpointError, InputError, Mask, MaskPrompt
+from folioscope.views import sam_view
+from folioscope.weights import load_sam
+
+__all__ = ["EverythingOptions", "MaskPrompt", "Scene", "Segmenter"]
+
+EMBEDDED = hub.EMBEDDED.with_name("segmenter")
+
+DECODED_AT_ONCE = 16
+"""Prompts: at the published size each takes some 25 MB while it is decoded."""
+
+
+class Segmenter:
+    """Cuts objects out of images with one checkpoint. Keeps nothing between calls, so that threads may share it.
+
+    Attributes:
+        model: The checkpoint.
+        source: Its folder, file or hub id, for messages.
+    """
+
+    def __init__(self, model: Sam, source: str = "model") -> None:
+        self.model, self.source = model, source
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_id: str | Path | None = None,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+    ) -> Segmenter:
+        """Load a checkpoint. See `hub.resolve` for the other arguments.
+
+        Args:
+            path_or_id: A folder; a file such as `sam_vit_b_01ec64.pth`; a hub id such as "facebook/sam-vit-huge"; or
+                None for the embedded segmenter.
+            device: Where the weights go.
+            dtype: Of the weights; None keeps what is stored.
+
+        Raises:
+            CheckpointError: The checkpoint is not there, is damaged, or is no Segment Anything.
+        """
+        if path_or_id is None:
+            if not EMBEDDED.is_dir():
+                raise CheckpointError("this installation has no embedded segmenter; give a folder, file or hub id")
+            path_or_id = EMBEDDED
+        path = Path(path_or_id).expanduser()
+        if not path.is_file():
+            path = hub.resolve(
+                path_or_id, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
+            )
+        return cls(load_sam(path, device=device, dtype=dtype), str(path_or_id))
+
+    def embed(self, image: Source) -> Scene:
+        """Encode an image: a path, bytes, stream, Pillow image, or array (height, width[, 1, 3 or 4]).
+
+        It is turned upright as its EXIF says, and transparency becomes white. Raises InputError if it cannot be had.
+        """
+        return self.embed_many([image])[0]
+
+    @torch.no_grad()
+    def embed_many(self, images: Sequence[Source], *, batch_size: int = 1) -> list[Scene]:
+        """Encode images of any sizes, `batch_size` at once; see `embed`."""
+        views = [sam_view(open_page(image).image, self.model.config.vit.image_size) for image in images]
+        batches = [views[start : start + batch_size] for start in range(0, len(views), batch_size)]
+        embeddings = [
+            embedding
+            for batch in batches
+            for embedding in self.model.embed(torch.stack([view.pixels for view in batch]))
+        ]
+        return [Scene(embedding.clone(), view.frame) for embedding, view in zip(embeddings, views, strict=True)]
+
+    def predict(
+        self,
+        scene: Scene,
+        points: Any = None,
+        labels: Any = None,
+        box: Any = None,
+        mask: Any = None,
+        *,
+        multimask: bool = True,
+    ) -> list[Mask]:
+        """Cut out one object; without any prompt, whatever the model takes for one.
+
+        Args:
+            scene: From `embed`.
+            points: (P, 2) x, y.
+            labels: (P,): 1 on the object, 0 beside it; None is all 1.
+            box: (4,) x1, y1, x2, y2 around the object.
+            mask: (4h, 4w) logits of an earlier prediction, `Mask.low_logits`.
+            multimask: Give three masks, for a prompt that can mean a part, more, or the whole; else one.
+
+        Returns:
+            The masks in the model's order; `max(masks, key=lambda mask: mask.score)` is the one it thinks best of.
+
+        Raises:
+            InputError: A prompt cannot be, or the scene is another model's.
+        """
+        return self.predict_many(scene, [given_prompt(points, labels, box, mask)], multimask=multimask)[0]
+
+    def predict_many(
+        self,
+        scene: Scene,
+        prompts: Sequence[MaskPrompt],
+        *,
+        multimask: bool = True,
+        batch_size: int = DECODED_AT_ONCE,
+    ) -> list[list[Mask]]:
+        """Cut out several objects, each as `predict` does, whatever kinds and numbers of prompts the others have.
+
+        Args:
+            prompts: One for each object.
+            batch_size: Objects decoded at once.
+
+        Returns:
+            For each object, its masks. They hold their runs and low-resolution logits only, so that hundreds of a large
+            photo fit in memory: beside them, 64 prompts for one of 12 megapixels take less than 1 GB on the way.
+        """
+        if not len(prompts):
+            raise InputError("prompts: an empty list; expected one MaskPrompt for each object")
+        if batch_size < 1:
+            raise InputError(f"batch_size={batch_size}: expected at least 1")
+        side = 4 * scene.embedding.shape[-1]
+        given = [checked(prompt, scene.frame.size, side) for prompt in prompts]
+        masks = []
+        for batch in _batches(given, batch_size):
+            prediction = self.decode(scene, batch, multimask=multimask)
+            masks += masks_of(prediction.logits[0], prediction.iou[0], batch, scene.frame)
+        return masks
+
+    @torch.no_grad()
+    def decode(self, scene: Scene, prompts: Sequence[MaskPrompt], *, multimask: bool = True) -> Prediction:
+        """Low-resolution masks (1, N, M, 4h, 4w) of N prompts; as `predict_many`, but unchecked and all at once."""
+        vit = self.model.config.vit
+        expected = (self.model.config.width, vit.grid, vit.grid)
+        if tuple(scene.embedding.shape) != expected or scene.frame.side != vit.image_size:
+            raise InputError(
+                f"scene: expected an embedding of shape {expected}, given {tuple(scene.embedding.shape)}; "
+                "embed the image with this model"
+            )
+        given = as_tensors(prompts, scene.frame)
+        return self.model.predict(
+            scene.embedding[None],
+            points=given.points,
+            labels=given.labels,
+            boxes=given.boxes,
+            masks=given.masks,
+            multimask=multimask,
+        )
+
+    def segment_all(
+        self, image: Source, options: EverythingOptions | None = None, *, progress: Progress | None = None
+    ) -> list[Mask]:
+        """Cut out everything: a grid of points is the prompt, and only good masks that differ are kept.
+
+        Args:
+            image: As for `embed`.
+            options: Meta's, with its defaults if None.
+            progress: Called with how many batches of points are done, and how many there are.
+
+        Returns:
+            The masks with `score`, `stability`, `crop` and the point as their prompt; maybe none.
+
+        Raises:
+            InputError: The image cannot be had.
+        """
+        return everything(self, open_page(image).image, options or EverythingOptions(), progress)
+
+
+def _batches(prompts: Sequence[MaskPrompt], size: int) -> Iterator[list[MaskPrompt]]:
+    """The prompts in order, at most `size` at once, those with a mask apart from those without."""
+    for _, alike in groupby(prompts, key=lambda prompt: prompt.mask is not None):
+        group = list(alike)
+        for start in range(0, len(group), size):
+            yield group[start : start + size]
