@@ -67,3 +67,12 @@ def test_the_learning_rate_rises_stays_and_falls() -> None:
     assert rates[:11] == pytest.approx([*(n / 10 for n in range(1, 11)), 1.0])
     assert set(rates[10:50]) == {1.0}
     assert rates[99] == pytest.approx(0.02)
+
+
+def test_a_run_starts_from_the_weights_it_is_given(tmp_path: Path, tiny_config: dict[str, Any]) -> None:
+    run(RECIPE, tmp_path / "first", tiny_config)
+    given, _ = load_ocr(tmp_path / "first" / MODEL, dtype=torch.float32)
+    second = ReaderTraining(RECIPE, tmp_path / "second", tiny_config, init=tmp_path / "first" / MODEL)
+    ours, theirs = second.averaged.state_dict(), given.state_dict()
+    assert second.step == 0
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)

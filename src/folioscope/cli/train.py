@@ -27,6 +27,7 @@ def reader(
     preview: Annotated[bool, typer.Option("--preview", help="Only draw training pages with their answers.")] = False,
     evaluate: Annotated[bool, typer.Option("--evaluate", help="Only read fresh pages of unseen text.")] = False,
     model: Annotated[str | None, typer.Option(help="What to evaluate: a folder or a hub id [the embedded].")] = None,
+    init: Annotated[str | None, typer.Option(help="Start a new run from a folder's or hub id's weights.")] = None,
     pages: Annotated[int, typer.Option(min=1, help="Pages to preview or to evaluate.")] = 200,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for the network; drawing takes a process more.")] = 1,
 ) -> None:
@@ -39,7 +40,7 @@ def reader(
     elif evaluate:
         _evaluate(model, pages, out)
     else:
-        _train(out)
+        _train(out, init)
 
 
 def _preview(out: Path, pages: int) -> None:
@@ -70,12 +71,13 @@ def _evaluate(model: str | None, count: int, out: Path) -> None:
     typer.echo(f"read worst: {save_readings(out, worst)}")
 
 
-def _train(out: Path) -> None:
+def _train(out: Path, init: str | None) -> None:
+    from folioscope.hub import resolve
     from folioscope.train.preview import save_curve
     from folioscope.train.reader import LOG, ReaderTraining
     from folioscope.train.recipe import EMBEDDED
 
-    ReaderTraining(EMBEDDED, out).run(_report)
+    ReaderTraining(EMBEDDED, out, init=resolve(init) if init else None).run(_report)
     typer.echo(save_curve(out, out / LOG))
 
 

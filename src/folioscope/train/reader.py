@@ -21,7 +21,7 @@ from folioscope.train.optimize import Optimizer, average, initialise
 from folioscope.train.recipe import EMBEDDED_CONFIG, ReaderRecipe
 from folioscope.train.samples import Batch, PageBatches
 from folioscope.train.vocabulary import save_tokenizer
-from folioscope.weights import save_ocr
+from folioscope.weights import load_ocr, save_ocr
 
 STATE = "state.pt"
 LOG = "log.jsonl"
@@ -51,14 +51,23 @@ class ReaderTraining:
     Args:
         recipe: What to learn; a folder may be resumed with another one, say with more steps.
         published: The network's `config.json`.
+        init: A checkpoint of this network to start from instead of random weights; a run that is resumed needs none.
     """
 
-    def __init__(self, recipe: ReaderRecipe, folder: Path, published: Mapping[str, Any] = EMBEDDED_CONFIG):
+    def __init__(
+        self,
+        recipe: ReaderRecipe,
+        folder: Path,
+        published: Mapping[str, Any] = EMBEDDED_CONFIG,
+        init: Path | None = None,
+    ):
         torch.manual_seed(recipe.seed)
         self.recipe, self.folder, self.step = recipe, folder, 0
         self.config = OcrConfig.from_dict(published)
         self.model, self.guides = DeepseekOcr(self.config), Guides(self.config)
         initialise(self.model)
+        if init is not None:
+            self.model.load_state_dict(load_ocr(init, dtype=torch.float32)[0].state_dict())
         self.averaged = copy.deepcopy(self.model)
         self.optimizer = Optimizer(self.model, self.guides, recipe)
         folder.mkdir(parents=True, exist_ok=True)

@@ -64,6 +64,7 @@ EMBEDDED = ReaderRecipe(
         Stage(1400, 192, 16, PageStyle(side=192, lines=(1, 8), type_px=(16, 30), degrade=0.3, layout=0.2)),
         Stage(400, 256, 12, PageStyle(side=256, lines=(1, 9), type_px=(16, 34), degrade=0.4, layout=0.4)),
         Stage(1800, 384, 8, PageStyle(side=384, lines=(1, 7), type_px=(17, 34), degrade=0.5, layout=0.5)),
+        Stage(270, 384, 8, PageStyle(side=384, lines=(1, 5), type_px=(17, 34), degrade=0.5, layout=0.5)),
     )
 )
 """The run behind the shipped checkpoint."""
