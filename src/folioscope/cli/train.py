@@ -75,9 +75,10 @@ def _train(out: Path, init: str | None) -> None:
     from folioscope.hub import resolve
     from folioscope.train.preview import save_curve
     from folioscope.train.reader import LOG, ReaderTraining
-    from folioscope.train.recipe import EMBEDDED
+    from folioscope.train.recipe import EMBEDDED, FURTHER
 
-    ReaderTraining(EMBEDDED, out, init=resolve(init) if init else None).run(_report)
+    recipe = FURTHER if init else EMBEDDED
+    ReaderTraining(recipe, out, init=resolve(init) if init else None).run(_report)
     typer.echo(save_curve(out, out / LOG))
 
 

@@ -116,13 +116,19 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         B, H, W, C = x.shape
         q, k, v = self._heads(x)
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=self._relative_bias(q, H, W))
+        if torch.is_grad_enabled():  # torch's fused attention is slow where the bias wants a gradient
+            x = self._softmax(q, k, H, W).to(v.dtype) @ v  # (B, heads, HW, hd)
+        else:
+            x = F.scaled_dot_product_attention(q, k, v, attn_mask=self._relative_bias(q, H, W))
         return self.proj(x.transpose(1, 2).reshape(B, H, W, C))
 
     def weights(self, x: Tensor) -> Tensor:
         """The softmax weights (B, heads, HW, HW) of `forward`."""
         q, k, _ = self._heads(x)
-        logits = q @ k.transpose(2, 3) * q.shape[-1] ** -0.5 + self._relative_bias(q, *x.shape[1:3])
+        return self._softmax(q, k, *x.shape[1:3])
+
+    def _softmax(self, q: Tensor, k: Tensor, H: int, W: int) -> Tensor:
+        logits = q @ k.transpose(2, 3) * q.shape[-1] ** -0.5 + self._relative_bias(q, H, W)
         return logits.softmax(dim=-1)
 
     def _heads(self, x: Tensor) -> Tensor:

@@ -67,7 +67,16 @@ EMBEDDED = ReaderRecipe(
         Stage(270, 384, 8, PageStyle(side=384, lines=(1, 5), type_px=(17, 34), degrade=0.5, layout=0.5)),
     )
 )
-"""The run behind the shipped checkpoint."""
+"""The first run behind the shipped checkpoint, from scratch."""
+
+FURTHER = ReaderRecipe(
+    stages=(Stage(2000, 384, 8, PageStyle(side=384, lines=(1, 5), type_px=(17, 34), degrade=0.5, layout=0.6)),),
+    seed=1,
+    lr=1.5e-3,
+    warmup=50,
+    decay=1.0,
+)
+"""What follows it, and any run that starts from a checkpoint (`--init`): at one view size, the rate falling to zero."""
 
 DOMAIN = PageStyle(side=384, lines=(1, 4), type_px=(18, 34), degrade=0.5, layout=0.5)
 """What the embedded reader is for, and what it is evaluated on: see `PageStyle`."""
