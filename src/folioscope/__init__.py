@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from folioscope.hub import AutoTokenizer
+    from folioscope.masks import EverythingOptions, Mask, MaskPrompt
     from folioscope.pages import open_pages
     from folioscope.pretrained import DeepseekOCRForCausalLM
     from folioscope.processing import (
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         SamProcessor,
     )
     from folioscope.read import Reader
+    from folioscope.segment import Scene, Segmenter
     from folioscope.types import (
         CheckpointError,
         Document,
@@ -47,9 +49,12 @@ __all__ = [
     "DeepseekOCRForCausalLM",
     "DeepseekOCRProcessor",
     "Document",
+    "EverythingOptions",
     "FolioscopeError",
     "GenerateOptions",
     "InputError",
+    "Mask",
+    "MaskPrompt",
     "OutputError",
     "Page",
     "PageResult",
@@ -57,6 +62,8 @@ __all__ = [
     "Region",
     "SamImageProcessor",
     "SamProcessor",
+    "Scene",
+    "Segmenter",
     "StreamEvent",
     "Usage",
     "__version__",
@@ -69,9 +76,14 @@ _HOMES = {
     "AutoTokenizer": "hub",
     "DeepseekOCRForCausalLM": "pretrained",
     "DeepseekOCRProcessor": "processing",
+    "EverythingOptions": "masks",
+    "Mask": "masks",
+    "MaskPrompt": "masks",
     "Reader": "read",
     "SamImageProcessor": "processing",
     "SamProcessor": "processing",
+    "Scene": "segment",
+    "Segmenter": "segment",
     "open_pages": "pages",
 }
 """The module of each public name that is not a type."""

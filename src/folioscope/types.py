@@ -5,14 +5,12 @@ Nothing here imports torch, numpy or Pillow: `import folioscope` stays instant.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    import numpy as np
     from PIL import Image
 
 Box = tuple[float, float, float, float]
@@ -215,86 +213,3 @@ class Generated:
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     finish: Literal["stop", "length", "cancelled"]
-
-
-@dataclass(frozen=True)
-class MaskPrompt:
-    """What one object was, or is to be, cut out by; all in pixels of the image, (x, y). Empty is no prompt.
-
-    Attributes:
-        labels: One for each point: 1 on the object, 0 beside it, -1 not a point; empty is all 1.
-        mask: (4h, 4w) logits such as `Mask.low_logits`.
-    """
-
-    points: Sequence[Sequence[float]] = ()
-    labels: Sequence[int] = ()
-    box: Box | None = None
-    mask: Any = field(default=None, repr=False, compare=False)
-
-
-@dataclass(frozen=True)
-class Mask:
-    """One object cut out of an image.
-
-    Attributes:
-        size: Width and height of the image in pixels.
-        runs: From `runs_of`.
-        score: The model's estimate of the mask's IoU with the object; raw, so below 0 and above 1 too.
-        stability: IoU of its masks at thresholds above and below 0, of a mask found without a prompt.
-        crop: The part of the image it was then found in, x1, y1, x2, y2 in pixels.
-        low_logits: float32 (4h, 4w) array, in the frame of the image as it was encoded: a prompt for the next mask.
-        upscaled: Makes `logits`.
-    """
-
-    size: tuple[int, int]
-    runs: bytes = field(repr=False)
-    score: float
-    prompt: MaskPrompt = field(default_factory=MaskPrompt)
-    stability: float | None = None
-    crop: tuple[int, int, int, int] | None = None
-    low_logits: Any = field(default=None, repr=False, compare=False)
-    upscaled: Callable[[], np.ndarray] | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def array(self) -> np.ndarray:
-        """bool (height, width), True on the object."""
-        import numpy as np  # of those who import types, few look into a mask
-
-        lengths = np.frombuffer(self.runs, np.uint32)
-        flat = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
-        return np.ascontiguousarray(flat.reshape(self.size).T)
-
-    @property
-    def logits(self) -> np.ndarray:
-        """float32 (height, width), above 0 on the object. Raises InputError for a mask that kept none."""
-        if self.upscaled is None:
-            raise InputError("logits: a mask found without a prompt keeps none; predict with its point")
-        return self.upscaled()
-
-    @cached_property
-    def area(self) -> int:
-        """Pixels of the object."""
-        return sum(memoryview(self.runs).cast("I")[1::2])
-
-    @cached_property
-    def box(self) -> tuple[int, int, int, int] | None:
-        """The smallest box around the object in pixels, or None if there is none."""
-        from numpy import flatnonzero
-
-        array = self.array
-        rows, columns = (flatnonzero(array.any(axis=axis)) for axis in (1, 0))
-        if not len(rows):
-            return None
-        return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
-def runs_of(array: np.ndarray) -> bytes:
-    """Lengths of the runs of False and True in turn, False first, down the columns of a bool (height, width) array.
-
-    As native unsigned 32-bit numbers: COCO's run-length code, of which 0 may be the first, and only the first.
-    """
-    import numpy as np
-
-    flat = array.T.ravel()
-    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    return np.diff(edges, prepend=[0] * (1 + int(flat[0])), append=flat.size).astype(np.uint32).tobytes()

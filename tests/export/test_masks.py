@@ -10,7 +10,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from folioscope.export.masks import coco_rle, cutout_png, mask_png, overlay, polygons, record
-from folioscope.types import InputError, Mask, MaskPrompt, runs_of
+from folioscope.masks import Mask, MaskPrompt, runs_of
+from folioscope.types import InputError
 
 BLOB = np.array([[0, 1, 1, 0, 0], [1, 1, 0, 1, 0], [0, 1, 1, 1, 0]], bool)
 

@@ -14,9 +14,9 @@ import torch
 
 from analytic_sam import AnalyticSam
 from folioscope.export.masks import record
+from folioscope.masks import Mask
 from folioscope.pages import open_page
 from folioscope.segment import EverythingOptions, Scene, Segmenter
-from folioscope.types import Mask
 from folioscope.views import SamFrame, sam_view, unmap_masks
 from folioscope.weights import load_sam
 

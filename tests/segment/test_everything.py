@@ -11,10 +11,10 @@ from PIL import Image
 
 from analytic_sam import AnalyticSam
 from folioscope.export.masks import record
+from folioscope.masks import Mask, runs_of
 from folioscope.segment import EverythingOptions, Segmenter
 from folioscope.segment.everything import crop_boxes, is_cut_off, point_grids, stability_score
 from folioscope.segment.regions import connected
-from folioscope.types import Mask, runs_of
 from random_sam import random_sam
 
 OPTIONS = EverythingOptions(points_per_side=4, pred_iou_thresh=0.7, stability_score_thresh=0.55)

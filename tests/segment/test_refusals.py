@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from folioscope.masks import Mask, runs_of
 from folioscope.segment import EverythingOptions, MaskPrompt, Scene, Segmenter
-from folioscope.types import InputError, Mask, runs_of
+from folioscope.types import InputError
 from folioscope.views import SamFrame
 from random_sam import random_sam
 

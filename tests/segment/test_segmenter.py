@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from folioscope import segment
+from folioscope.masks import Mask, MaskPrompt
 from folioscope.segment import Scene, Segmenter, upscale
 from folioscope.segment.upscale import upscaled
-from folioscope.types import CheckpointError, InputError, Mask, MaskPrompt, OutputError
+from folioscope.types import CheckpointError, InputError, OutputError
 from folioscope.views import SamFrame
 from folioscope.weights import save_sam
 from random_sam import GRID, SMALL, random_sam

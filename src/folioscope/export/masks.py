@@ -13,7 +13,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from PIL import Image
 
-from folioscope.types import InputError, Mask
+from folioscope.masks import Mask
+from folioscope.types import InputError
 
 Ring: TypeAlias = "list[tuple[int, int]]"
 Step: TypeAlias = "tuple[int, int]"

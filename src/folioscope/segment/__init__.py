@@ -17,17 +17,18 @@ from typing import Any
 import torch
 
 from folioscope import hub
+from folioscope.masks import EverythingOptions, Mask, MaskPrompt
 from folioscope.model.sam import Prediction, Sam
 from folioscope.pages import Source, open_page
-from folioscope.segment.everything import EverythingOptions, Progress, everything
+from folioscope.segment.everything import Progress, everything
 from folioscope.segment.prompts import as_tensors, checked, given_prompt
 from folioscope.segment.scene import Scene
 from folioscope.segment.upscale import masks_of
-from folioscope.types import CheckpointError, InputError, Mask, MaskPrompt
+from folioscope.types import CheckpointError, InputError
 from folioscope.views import sam_view
 from folioscope.weights import load_sam
 
-__all__ = ["EverythingOptions", "MaskPrompt", "Scene", "Segmenter"]
+__all__ = ["EverythingOptions", "Mask", "MaskPrompt", "Scene", "Segmenter"]
 
 EMBEDDED = hub.EMBEDDED.with_name("segmenter")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,11 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from folioscope.masks import EverythingOptions, Mask, MaskPrompt, runs_of
 from folioscope.model.sam_prompts import FOREGROUND
 from folioscope.segment.nms import suppress
 from folioscope.segment.regions import without_small_regions
 from folioscope.segment.upscale import upscaled
-from folioscope.types import InputError, Mask, MaskPrompt, runs_of
 
 if TYPE_CHECKING:
     from folioscope.segment import Segmenter
@@ -29,61 +29,6 @@ EDGE_PIXELS = 20
 
 PixelBox = tuple[int, int, int, int]
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class EverythingOptions:
-    """How everything is cut out; names and defaults are those of Meta's generator.
-
-    Attributes:
-        points_per_side: Of the grid over the image; None if `point_grids` are given.
-        points_per_batch: Prompts decoded at once: more take more memory.
-        pred_iou_thresh: A mask's score must be above it; 0 keeps all.
-        stability_score_thresh: Its stability must be at least this; 0 keeps all.
-        stability_score_offset: How far above and below 0 the thresholds are whose masks' IoU is the stability.
-        box_nms_thresh: Of two masks of a crop whose boxes' IoU is above it, the one with the better score stays.
-        crop_n_layers: Layer i has 2^i x 2^i crops of the image besides the image itself; 0 is none.
-        crop_nms_thresh: As `box_nms_thresh`, between crops; there the mask from the smaller crop stays.
-        crop_overlap_ratio: Overlap of neighbouring crops of the first layer, in parts of the image's shorter side.
-        crop_n_points_downscale_factor: Points per side become this many times fewer with every layer.
-        point_grids: (P, 2) points x, y in 0..1 of a crop, for the image and for each layer.
-        min_mask_region_area: Smaller holes are filled and smaller islands removed, in pixels; 0 is off.
-    """
-
-    points_per_side: int | None = 32
-    points_per_batch: int = 64
-    pred_iou_thresh: float = 0.88
-    stability_score_thresh: float = 0.95
-    stability_score_offset: float = 1.0
-    box_nms_thresh: float = 0.7
-    crop_n_layers: int = 0
-    crop_nms_thresh: float = 0.7
-    crop_overlap_ratio: float = 512 / 1500
-    crop_n_points_downscale_factor: int = 1
-    point_grids: Sequence[np.ndarray] | None = None
-    min_mask_region_area: int = 0
-
-    def __post_init__(self) -> None:
-        if (self.points_per_side is None) == (self.point_grids is None):
-            raise InputError("points_per_side, point_grids: give exactly one, and None for the other")
-        if self.point_grids is not None and len(self.point_grids) != self.crop_n_layers + 1:
-            given = len(self.point_grids)
-            raise InputError(f"point_grids: expected {self.crop_n_layers + 1}, one for each layer, given {given}")
-        checks = (
-            ("points_per_side", 1, math.inf),
-            ("points_per_batch", 1, math.inf),
-            ("box_nms_thresh", 0, 1),
-            ("crop_n_layers", 0, math.inf),
-            ("crop_nms_thresh", 0, 1),
-            ("crop_overlap_ratio", 0, 1),
-            ("crop_n_points_downscale_factor", 1, math.inf),
-            ("min_mask_region_area", 0, math.inf),
-        )
-        for name, least, most in checks:
-            value = getattr(self, name)
-            if value is not None and not least <= value <= most:
-                bounds = f"at least {least}" if most == math.inf else f"{least} to {most}"
-                raise InputError(f"{name}={value!r}: expected {bounds}")
 
 
 def everything(

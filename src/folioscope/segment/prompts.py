@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from folioscope.masks import MaskPrompt
 from folioscope.model.sam_prompts import BACKGROUND, FOREGROUND, NOT_A_POINT, PADDING
-from folioscope.types import Box, InputError, MaskPrompt
+from folioscope.types import Box, InputError
 from folioscope.views import SamFrame
 
 LABELS = {FOREGROUND: "on the object", BACKGROUND: "beside it", NOT_A_POINT: "not a point", PADDING: "padding"}

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from folioscope.types import Mask, MaskPrompt, runs_of
+from folioscope.masks import Mask, MaskPrompt, runs_of
 from folioscope.views import SamFrame, unmap_masks
 
 UPSCALED_BYTES = 256_000_000
