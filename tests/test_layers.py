@@ -12,7 +12,7 @@ from conftest import ROOT
 
 LAYERS = (
     ("types",),
-    ("config", "masks"),
+    ("config", "docstrings", "masks"),
     ("model", "pages", "views", "tokens", "grounding", "sampling", "storage"),
     ("weights", "quantize", "generate", "export", "native", "hub"),
     ("read", "segment"),

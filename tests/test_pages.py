@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from folioscope.pages import UnreadablePage, expand_sources, open_pages, pictures
+from folioscope.pages import UnreadablePage, expand_sources, open_pages, page_numbers
 from folioscope.types import InputError, Page
 
 WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (255, 0, 0)
@@ -159,9 +159,16 @@ def test_the_limit_is_ours_not_pillows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert only(encoded(photo(), "PNG")).image.size == (40, 30)
     assert len(list(open_pages(tiff(photo(), photo())))) == 2
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 40 * 30 - 1)
     for source in (encoded(photo(), "PNG"), photo(), np.asarray(photo())):
-        assert "40 x 30 pixels" in refusal(source)
+        assert "40 x 30 pixels" in refusal(source, max_pixels=40 * 30 - 1)
+
+
+def test_page_numbers_are_those_of_the_pages_and_decode_nothing() -> None:
+    source = tiff(photo(), photo(), photo())
+    assert list(page_numbers(source, pages="2-")) == [page.number for page in open_pages(source, pages="2-")]
+    assert list(page_numbers(encoded(photo(), "PNG")[:500])) == [1]
+    with pytest.raises(InputError, match="35000 x 35000 pixels, from 1 to 1,000"):
+        page_numbers(png_header(35000, 35000), max_pixels=1000)
 
 
 @pytest.mark.parametrize(

@@ -97,10 +97,9 @@ def test_pdf_annotations_and_form_fields_are_drawn() -> None:
         assert page.image.getpixel((20, 80)) == BLUE
 
 
-def test_pdf_pages_are_rendered_within_the_pixel_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pdf_pages, "MAX_PIXELS", 10_000)
+def test_pdf_pages_are_rendered_within_the_pixel_limit() -> None:
     for box in ("0 0 14400 14400", "0 0 14400 0.01", "0 0 200 40"):
-        image = only(pdf(f"<</Type/Page/Parent 2 0 R/MediaBox[{box}]>>")).image
+        image = only(pdf(f"<</Type/Page/Parent 2 0 R/MediaBox[{box}]>>"), max_pixels=10_000).image
         assert 9_000 < image.width * image.height <= 10_000
     assert only(pdf("<</Type/Page/Parent 2 0 R/MediaBox[0 0 .01 .01]>>")).image.size == (1, 1)
 

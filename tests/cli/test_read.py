@@ -12,9 +12,9 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from folioscope.cli import app
-from folioscope.cli.options import described
 from folioscope.cli.read import FORMATS
 from folioscope.config import MODES
+from folioscope.docstrings import described
 from folioscope.export import FORMATS as ALL_FORMATS
 from folioscope.pages import PDF_DPI
 from folioscope.read.placement import AUTO, DTYPES

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from folioscope.config import MODES, Mode
+from folioscope.pages import open_pages
 from folioscope.read import Reader
 from folioscope.tokens import PROMPTS, Tokenizer
 from folioscope.types import CheckpointError, Document, GenerateOptions, InputError, PageResult, Region, Usage
@@ -21,6 +22,7 @@ from test_pages_pdf import BLANK, pdf
 
 PAGE = Image.new("RGB", (100, 200), "white")
 SHORT = GenerateOptions(max_new_tokens=24, no_repeat_ngram_size=35, stop_ids=())
+TWO_PAGES = pdf(BLANK, BLANK, kids="3 0 R 4 0 R", count=2)
 LYING_PDF = pdf(BLANK, kids="3 0 R 9 0 R", count=2)
 """Two pages, of which the second is not there."""
 
@@ -93,6 +95,10 @@ def test_points_of_a_pdf(reader: Reader) -> None:
     (page,) = reader.read(pdf(BLANK), dpi=72)
     assert (page.size, page.points, page.source) == ((100, 50), (100, 50), "bytes")
     assert page.regions[1].boxes_points == page.regions[1].boxes
+
+
+def test_opened_pages_are_read_as_their_source_is(reader: Reader) -> None:
+    assert timeless(reader.read(open_pages(TWO_PAGES, pages="2"))) == timeless(reader.read(TWO_PAGES, pages="2"))
 
 
 def test_a_page_that_is_not_there_costs_only_itself(reader: Reader) -> None:

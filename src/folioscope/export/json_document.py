@@ -28,12 +28,13 @@ def document_json(document: Document) -> str:
         "schema": SCHEMA,
         "source": document.source,
         "markdown": document.markdown,
-        "pages": [_page(page) for page in document.pages],
+        "pages": [page_json(page) for page in document.pages],
     }
     return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
 
 
-def _page(page: PageResult) -> dict[str, Any]:
+def page_json(page: PageResult) -> dict[str, Any]:
+    """One page, as in the document."""
     return {
         "number": page.number,
         "size": page.size,
@@ -44,11 +45,12 @@ def _page(page: PageResult) -> dict[str, Any]:
         "usage": asdict(page.usage),
         "markdown": page.markdown,
         "raw": page.raw,
-        "regions": [_region(region, page.size) for region in page.regions],
+        "regions": [region_json(region, page.size) for region in page.regions],
     }
 
 
-def _region(region: Region, size: tuple[int, int]) -> dict[str, Any]:
+def region_json(region: Region, size: tuple[int, int]) -> dict[str, Any]:
+    """One region of a page of `size` pixels, as in the document."""
     width, height = size
     return {
         "label": region.label,

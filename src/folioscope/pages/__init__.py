@@ -6,7 +6,7 @@ import glob
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,15 @@ from typing import BinaryIO, TypeAlias
 import numpy as np
 from PIL import Image
 
-from folioscope.pages.limits import Alpha, Pages, binary
+from folioscope.pages.limits import MAX_PIXELS, Alpha, Pages, binary
 from folioscope.pages.pdf import PDF_DPI, open_pdf
 from folioscope.pages.pictures import from_array, open_pictures, rgb
 from folioscope.types import InputError, Page
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray"
 
+Opened: TypeAlias = "Generator[Page | UnreadablePage, None, None]"
+"""What `open_pages` gives."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".ppm", ".pgm", ".pbm", ".pdf")
 """What is taken from a directory."""
@@ -45,22 +47,24 @@ def open_pages(
     dpi: float | None = None,
     password: str | None = None,
     alpha: Alpha = "white",
-) -> Iterator[Page | UnreadablePage]:
+    max_pixels: int = MAX_PIXELS,
+) -> Opened:
     """The pages of a path ("-" is standard input), bytes, binary stream, Pillow image or array, one at a time.
 
     Args:
         source: A PDF, or a picture in one of FORMATS. Each frame of a TIFF is a page; of an animation, the first is.
             An array is (height, width[, 1, 3 or 4]): uint8, uint16, bool, or numbers in 0..1 or 0..255.
         pages: 1-based, such as "1-3,5,8-"; each page comes once, in the document's order. None is all.
-        dpi: Resolution PDFs are rendered in; None is 144. Pages that would go above MAX_PIXELS get less.
+        dpi: Resolution PDFs are rendered in; None is 144. Pages that would go above `max_pixels` get less.
         password: Opens an encrypted PDF.
         alpha: What transparency becomes: "white" paper, or "drop", which shows what was hidden, as `infer` does.
+        max_pixels: Larger pictures are refused before they are decoded.
 
     Yields UnreadablePage in place of one page of several that cannot be had. Raises InputError, when the first page is
-    asked for, if none can be: missing, empty, broken, encrypted, above MAX_PIXELS, or an option out of range.
+    asked for, if none can be: missing, empty, broken, encrypted, above `max_pixels`, or an option out of range.
     """
     name, data = _input(source)
-    with _opened(name, data, PDF_DPI if dpi is None else dpi, password, alpha) as (count, read):
+    with _opened(name, data, PDF_DPI if dpi is None else dpi, password, alpha, max_pixels) as (count, read):
         for number in _page_numbers(pages, count, name):
             try:
                 page = read(number)
@@ -71,9 +75,21 @@ def open_pages(
             yield page
 
 
-def open_page(source: Source, *, alpha: Alpha = "white") -> Page:
+def page_numbers(
+    source: Source, *, pages: str | None = None, password: str | None = None, max_pixels: int = MAX_PIXELS
+) -> Sequence[int]:
+    """The numbers of the pages that `open_pages` would give, found without drawing one.
+
+    Raises InputError as it does, but for what only drawing shows; of a source of one picture, its size is checked.
+    """
+    name, data = _input(source)
+    with _opened(name, data, PDF_DPI, password, "white", max_pixels) as (count, _):
+        return _page_numbers(pages, count, name)
+
+
+def open_page(source: Source, *, alpha: Alpha = "white", max_pixels: int = MAX_PIXELS) -> Page:
     """The first page of a source, see `open_pages`. Raises InputError if it cannot be had."""
-    page = next(open_pages(source, pages="1", alpha=alpha))
+    page = next(open_pages(source, pages="1", alpha=alpha, max_pixels=max_pixels))
     if isinstance(page, UnreadablePage):
         raise InputError(page.error)
     return page
@@ -122,13 +138,18 @@ def _input(source: Source) -> tuple[str, Path | bytes | Image.Image]:
 
 
 def _opened(
-    name: str, data: Path | bytes | Image.Image, dpi: float, password: str | None, alpha: Alpha
+    name: str,
+    data: Path | bytes | Image.Image,
+    dpi: float,
+    password: str | None,
+    alpha: Alpha,
+    max_pixels: int,
 ) -> AbstractContextManager[Pages]:
     if isinstance(data, Image.Image):
-        return nullcontext((1, lambda number: Page(rgb(data, name, alpha), name, number)))
+        return nullcontext((1, lambda number: Page(rgb(data, name, alpha, max_pixels), name, number)))
     if b"%PDF-" in _head(name, data):
-        return open_pdf(name, data, dpi, password)
-    return open_pictures(name, data, alpha)
+        return open_pdf(name, data, dpi, password, max_pixels)
+    return open_pictures(name, data, alpha, max_pixels)
 
 
 def _head(name: str, data: Path | bytes) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pypdfium2 import PdfDocument, PdfiumError
 from pypdfium2.raw import FPDF_ERR_PASSWORD
 
-from folioscope.pages.limits import MAX_PIXELS, Pages, refusing
+from folioscope.pages.limits import Pages, refusing
 from folioscope.types import InputError, Page
 
 PDF_DPI = 144
@@ -24,14 +24,14 @@ _PDFIUM = threading.RLock()
 
 
 @contextmanager
-def open_pdf(name: str, data: Path | bytes, dpi: float, password: str | None) -> Iterator[Pages]:
+def open_pdf(name: str, data: Path | bytes, dpi: float, password: str | None, max_pixels: int) -> Iterator[Pages]:
     if not (math.isfinite(dpi) and dpi > 0):
         raise InputError(f"dpi={dpi}: must be a positive number, such as {PDF_DPI}")
     with _PDFIUM:
         document = _pdf_document(name, data, password)
         count = len(document)
     try:
-        yield count, lambda number: _pdf_page(document, name, number, dpi)
+        yield count, lambda number: _pdf_page(document, name, number, dpi, max_pixels)
     finally:
         with _PDFIUM:
             document.close()
@@ -49,16 +49,16 @@ def _pdf_document(name: str, data: Path | bytes, password: str | None) -> PdfDoc
     return document
 
 
-def _pdf_page(document: PdfDocument, name: str, number: int, dpi: float) -> Page:
+def _pdf_page(document: PdfDocument, name: str, number: int, dpi: float, max_pixels: int) -> Page:
     with _PDFIUM, refusing(name, f"page {number} cannot be drawn"), closing(document[number - 1]) as page:
         points = page.get_size()
-        scale = _pdf_scale(*points, dpi)
+        scale = _pdf_scale(*points, dpi, max_pixels)
         with closing(page.render(scale)) as bitmap:  # pyright: ignore[reportArgumentType]
             return Page(bitmap.to_pil(), name, number, points)
 
 
-def _pdf_scale(width: float, height: float, dpi: float) -> float:
-    """Pixels per point: as `dpi` asks, or the most for which (width + 1 px) x (height + 1 px) is within MAX_PIXELS."""
+def _pdf_scale(width: float, height: float, dpi: float, max_pixels: int) -> float:
+    """Pixels per point: as `dpi` asks, or the most for which (width + 1 px) x (height + 1 px) is in `max_pixels`."""
     sides = width + height
-    most = 2 * (MAX_PIXELS - 1) / (sides + math.sqrt(sides**2 + 4 * width * height * (MAX_PIXELS - 1)))
+    most = 2 * (max_pixels - 1) / (sides + math.sqrt(sides**2 + 4 * width * height * (max_pixels - 1)))
     return min(dpi / POINTS_PER_INCH, most)

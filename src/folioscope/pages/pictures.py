@@ -10,38 +10,44 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from folioscope.pages.limits import FORMATS, MAX_PIXELS, Alpha, Pages, binary, refusing
+from folioscope.pages.limits import FORMATS, Alpha, Pages, binary, refusing
 from folioscope.types import InputError, Page
 
 _PILLOW_LIMIT = threading.Lock()
 
 
 @contextmanager
-def open_pictures(name: str, data: Path | bytes, alpha: Alpha) -> Iterator[Pages]:
+def open_pictures(name: str, data: Path | bytes, alpha: Alpha, max_pixels: int) -> Iterator[Pages]:
     with binary(data) as file:
         with refusing(name, "its header is broken"), _own_limit():
             image = Image.open(file, formats=FORMATS)
             count = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
-        yield count, lambda number: _frame(image, name, number, alpha)
+        if count == 1:
+            _check_size(image, name, max_pixels)
+        yield count, lambda number: _frame(image, name, number, alpha, max_pixels)
 
 
-def _frame(image: Image.Image, name: str, number: int, alpha: Alpha) -> Page:
+def _frame(image: Image.Image, name: str, number: int, alpha: Alpha, max_pixels: int) -> Page:
     with refusing(name, f"the header of page {number} is broken"), _own_limit():
         image.seek(number - 1)
-    return Page(rgb(image, name, alpha), name, number)
+    return Page(rgb(image, name, alpha, max_pixels), name, number)
 
 
-def rgb(image: Image.Image, name: str, alpha: Alpha) -> Image.Image:
+def rgb(image: Image.Image, name: str, alpha: Alpha, max_pixels: int) -> Image.Image:
     """A new picture: upright, RGB, 8 bits."""
-    width, height = image.size
-    if not 0 < width * height <= MAX_PIXELS:
-        limit = f"from 1 to {MAX_PIXELS:,} can be read"
-        raise InputError(f"{name}: {width} x {height} pixels, {limit}; scale it down or cut it in parts")
+    _check_size(image, name, max_pixels)
     with refusing(name, "the picture is broken or cut short"):
         image.load()
         with suppress(Exception):  # as published: EXIF that cannot be read does not cost the page
             image = ImageOps.exif_transpose(image)
         return _opaque(image, alpha)
+
+
+def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
+    width, height = image.size
+    if not 0 < width * height <= max_pixels:
+        limit = f"from 1 to {max_pixels:,} can be read"
+        raise InputError(f"{name}: {width} x {height} pixels, {limit}; scale it down or cut it in parts")
 
 
 def _opaque(image: Image.Image, alpha: Alpha) -> Image.Image:

@@ -14,7 +14,7 @@ from folioscope import hub
 from folioscope.config import MODES, Mode
 from folioscope.generate import Prompt, generate
 from folioscope.model.ocr import DeepseekOcr
-from folioscope.pages import Source, UnreadablePage, open_pages
+from folioscope.pages import Opened, Source, UnreadablePage, open_pages
 from folioscope.read.placement import best_dtype, choose_device, choose_dtype
 from folioscope.read.result import Draft, failed_page, page_result
 from folioscope.read.stream import pull
@@ -112,7 +112,7 @@ class Reader:
 
     def read(
         self,
-        source: Source,
+        source: Source | Opened,
         *,
         prompt: str = "markdown",
         mode: str | Mode | None = None,
@@ -129,7 +129,7 @@ class Reader:
         the token limit, or by `cancelled`, is "truncated". `Usage.prompt_tokens` include the image's.
 
         Args:
-            source: See `open_pages`, also for `pages`, `dpi` and `password`.
+            source: See `open_pages`, also for `pages`, `dpi` and `password`; or what it gives, opened with these.
             prompt: markdown, ocr, free, figure, describe, `locate:WORDS`, or a text of your own with one `<image>`.
             mode: tiny, small, base, large, gundam, or a `Mode`; None is what suits the checkpoint and the page.
             options: How tokens are chosen, taken as they are; None is `self.options`.
@@ -144,7 +144,7 @@ class Reader:
 
     def stream(
         self,
-        source: Source,
+        source: Source | Opened,
         *,
         prompt: str = "markdown",
         mode: str | Mode | None = None,
@@ -169,7 +169,7 @@ class Reader:
 
     def _task(
         self,
-        source: Source,
+        source: Source | Opened,
         prompt: str,
         mode: str | Mode | None,
         pages: str | None,
@@ -181,8 +181,10 @@ class Reader:
     ) -> _Task:
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size}: must be 1 or more")
+        if not isinstance(source, Generator):
+            source = open_pages(source, pages=pages, dpi=dpi, password=password)
         return _Task(
-            pages=open_pages(source, pages=pages, dpi=dpi, password=password),
+            pages=source,
             prompt=prompt_text(prompt),
             mode=choose_mode(mode),
             options=options or self.options,
