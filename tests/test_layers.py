@@ -13,7 +13,7 @@ from conftest import ROOT
 LAYERS = (
     ("types",),
     ("config", "docstrings", "masks"),
-    ("model", "pages", "views", "tokens", "grounding", "sampling", "storage"),
+    ("model", "pages", "views", "tokens", "grounding", "sampling", "storage", "placement"),
     ("weights", "quantize", "generate", "export", "native", "hub"),
     ("read", "segment"),
     ("processing", "pretrained"),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from folioscope.hub import AutoTokenizer
     from folioscope.masks import EverythingOptions, Mask, MaskPrompt
     from folioscope.pages import open_pages
-    from folioscope.pretrained import DeepseekOCRForCausalLM
+    from folioscope.pretrained import DeepseekOCRForCausalLM, SamModel
     from folioscope.processing import (
         AutoImageProcessor,
         AutoProcessor,
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
         FolioscopeError,
         GenerateOptions,
         InputError,
+        Mask,
+        MaskPrompt,
         OutputError,
         Page,
         PageResult,
@@ -61,6 +63,7 @@ __all__ = [
     "Reader",
     "Region",
     "SamImageProcessor",
+    "SamModel",
     "SamProcessor",
     "Scene",
     "Segmenter",
@@ -81,6 +84,7 @@ _HOMES = {
     "MaskPrompt": "masks",
     "Reader": "read",
     "SamImageProcessor": "processing",
+    "SamModel": "pretrained",
     "SamProcessor": "processing",
     "Scene": "segment",
     "Segmenter": "segment",

@@ -17,7 +17,7 @@ from folioscope.config import MODES
 from folioscope.docstrings import described
 from folioscope.export import FORMATS as ALL_FORMATS
 from folioscope.pages import PDF_DPI
-from folioscope.read.placement import AUTO, DTYPES
+from folioscope.placement import AUTO, DTYPES
 from folioscope.tokens import PROMPTS
 from folioscope.types import GenerateOptions
 from scripted import raw, scripted_checkpoint

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from folioscope.config import SamConfig
 from folioscope.model.sam_masks import MaskDecoder
-from folioscope.model.sam_prompts import FOREGROUND, PromptEncoder
+from folioscope.model.sam_prompts import FOREGROUND, PromptEmbeddings, PromptEncoder
 from folioscope.model.sam_vit import SamViT
 from folioscope.model.two_way import Guidance, Trace
 
@@ -93,10 +93,7 @@ class Sam(nn.Module):
             trace: Return the decoder's attention maps as well.
         """
         grid = (embeddings.shape[2], embeddings.shape[3])
-        points, labels = self._points(embeddings, points, labels, boxes, masks)
-        boxes = None if boxes is None else boxes.to(self.device)
-        masks = None if masks is None else masks.to(self.device, self.dtype)
-        prompts = self.prompts(points, labels, boxes, masks, grid, mask_padding)
+        prompts = self.encode_prompts(len(embeddings), grid, points, labels, boxes, masks, mask_padding)
         guidance = self._guidance(attention_similarity, similarity_after_softmax, target_embedding)
         seen = Trace()
         image = embeddings.to(self.device, self.dtype)
@@ -104,20 +101,31 @@ class Sam(nn.Module):
         chosen = slice(1, None) if multimask else slice(1)
         return Prediction(logits[:, :, chosen], iou[:, :, chosen], tuple(seen.maps), tuple(seen.updates))
 
-    def _points(
+    def encode_prompts(
         self,
-        embeddings: Tensor,
-        points: Tensor | None,
-        labels: Tensor | None,
-        boxes: Tensor | None,
-        masks: Tensor | None,
+        images: int,
+        grid: tuple[int, int],
+        points: Tensor | None = None,
+        labels: Tensor | None = None,
+        boxes: Tensor | None = None,
+        masks: Tensor | None = None,
+        mask_padding: bool = True,
+    ) -> PromptEmbeddings:
+        """Encode the prompts of `predict` for `images` images that were encoded to `grid` (h, w) positions."""
+        points, labels = self._points(images, points, labels, boxes, masks)
+        boxes = None if boxes is None else boxes.to(self.device)
+        masks = None if masks is None else masks.to(self.device, self.dtype)
+        return self.prompts(points, labels, boxes, masks, grid, mask_padding)
+
+    def _points(
+        self, images: int, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Points (B, N, P, 2) and labels (B, N, P), empty if there are none, of as many objects as are prompted for."""
         if points is None:
             objects = next((prompt.shape[1] for prompt in (boxes, masks) if prompt is not None), 1)
-            points, labels = embeddings.new_zeros(len(embeddings), objects, 0, 2), None
+            points, labels = torch.zeros(images, objects, 0, 2), None
         for prompt in (points, boxes, masks):
-            assert prompt is None or len(prompt) == len(embeddings), "prompts and embeddings of different batches"
+            assert prompt is None or len(prompt) == images, "prompts and embeddings of different batches"
         assert boxes is None or boxes.shape[1] == points.shape[1], "points and boxes of different objects"
         if labels is None:
             labels = torch.full(points.shape[:3], FOREGROUND)

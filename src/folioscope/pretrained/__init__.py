@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import torch
@@ -16,17 +15,20 @@ from folioscope import hub
 from folioscope.config import Mode, OcrConfig
 from folioscope.generate import OnToken, generate
 from folioscope.model.ocr import DeepseekOcr
+from folioscope.placement import AUTO, choose_dtype, mapped_device
 from folioscope.pretrained.infer import AnyTokenizer, infer
 from folioscope.pretrained.inputs import OcrInputs
-from folioscope.read.placement import AUTO, choose_device, choose_dtype
-from folioscope.storage import SHARD_BYTES
+from folioscope.pretrained.sam import SamImageSegmentationOutput, SamModel
+from folioscope.pretrained.sharing import ModelOutput, Shared
 from folioscope.tokens import PAD, PUBLISHED_IDS
 from folioscope.types import GenerateOptions, InputError
 from folioscope.weights import load_ocr, save_ocr
 
+__all__ = ["CausalLMOutput", "DeepseekOCRForCausalLM", "SamImageSegmentationOutput", "SamModel"]
 
-@dataclass(frozen=True)
-class CausalLMOutput:
+
+@dataclass(frozen=True, eq=False)
+class CausalLMOutput(ModelOutput):
     """What a call returns: `logits`, (B, T, vocab) float32."""
 
     logits: Tensor
@@ -40,7 +42,7 @@ class Streamer(Protocol):
     def end(self) -> object: ...
 
 
-class DeepseekOCRForCausalLM(nn.Module):
+class DeepseekOCRForCausalLM(Shared, nn.Module):
     """DeepSeek-OCR under the published names; `model` is the network itself.
 
     It stays where and as it was loaded until `.to(...)`, `.cuda()` or `.half()` is called on it.
@@ -88,7 +90,7 @@ class DeepseekOCRForCausalLM(nn.Module):
             InputError: No such dtype, or no such device here.
         """
         where = {"revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
-        place = _device(device if device is not None else device_map)
+        place = mapped_device(device if device is not None else device_map)
         wanted = choose_dtype(str(dtype or torch_dtype or AUTO).removeprefix("torch."))
         folder = hub.resolve(path_or_id, **where)  # pyright: ignore[reportArgumentType]
         model = cls(*load_ocr(folder, device=place, dtype=wanted)).eval()
@@ -220,28 +222,8 @@ class DeepseekOCRForCausalLM(nn.Module):
         flags = {"test_compress": test_compress, "save_results": save_results, "eval_mode": eval_mode}
         return infer(self.model, tokenizer, prompt, image_file, output_path, mode, **flags)
 
-    def save_pretrained(self, directory: str | Path, *, max_shard_size: int = SHARD_BYTES) -> None:
-        """Write weights and `config.json` in the published layout; see `folioscope.weights.save_ocr`."""
-        save_ocr(self.model, self._carried, directory, max_shard_size=max_shard_size)
-
-    def push_to_hub(
-        self, repo_id: str, *, token: str | bool | None = None, private: bool = False, **commit: str
-    ) -> str:
-        """Upload what `save_pretrained` writes; see `folioscope.hub.push_to_hub`."""
-        with TemporaryDirectory() as folder:
-            self.save_pretrained(folder)
-            return hub.push_to_hub(folder, repo_id, token=token, private=private, **commit)
-
-
-def _device(wanted: Any) -> torch.device:
-    if isinstance(wanted, Mapping):
-        places = set(wanted.values())
-        if len(places) != 1:
-            raise InputError(f"device_map={dict(wanted)}: the model must be in one place, such as {{'': 'cuda:0'}}")
-        (wanted,) = places
-    if wanted is None:
-        return torch.device("cpu")
-    return choose_device(f"cuda:{wanted}" if isinstance(wanted, int) else str(wanted))
+    def write(self, folder: Path, max_shard_size: int) -> None:
+        save_ocr(self.model, self._carried, folder, max_shard_size=max_shard_size)
 
 
 def _temperature(do_sample: bool | None, temperature: float | None) -> float:

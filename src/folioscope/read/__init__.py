@@ -15,7 +15,7 @@ from folioscope.config import MODES, Mode
 from folioscope.generate import Prompt, generate
 from folioscope.model.ocr import DeepseekOcr
 from folioscope.pages import Opened, Source, UnreadablePage, open_pages
-from folioscope.read.placement import best_dtype, choose_device, choose_dtype
+from folioscope.placement import best_dtype, choose_device, choose_dtype
 from folioscope.read.result import Draft, failed_page, page_result
 from folioscope.read.stream import pull
 from folioscope.storage import weight_files

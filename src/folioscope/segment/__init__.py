@@ -20,10 +20,12 @@ from folioscope import hub
 from folioscope.masks import EverythingOptions, Mask, MaskPrompt
 from folioscope.model.sam import Prediction, Sam
 from folioscope.pages import Source, open_page
+from folioscope.placement import AUTO, best_dtype, choose_device, choose_dtype
 from folioscope.segment.everything import Progress, everything
 from folioscope.segment.prompts import as_tensors, checked, given_prompt
 from folioscope.segment.scene import Scene
 from folioscope.segment.upscale import masks_of
+from folioscope.storage import weight_files
 from folioscope.types import CheckpointError, InputError
 from folioscope.views import sam_view
 from folioscope.weights import load_sam
@@ -52,8 +54,8 @@ class Segmenter:
         cls,
         path_or_id: str | Path | None = None,
         *,
-        device: str | torch.device = "cpu",
-        dtype: torch.dtype | None = None,
+        device: str | torch.device = AUTO,
+        dtype: str | torch.dtype | None = AUTO,
         revision: str | None = None,
         token: str | bool | None = None,
         cache_dir: str | Path | None = None,
@@ -64,22 +66,22 @@ class Segmenter:
         Args:
             path_or_id: A folder; a file such as `sam_vit_b_01ec64.pth`; a hub id such as "facebook/sam-vit-huge"; or
                 None for the embedded segmenter.
-            device: Where the weights go.
-            dtype: Of the weights; None keeps what is stored.
+            device: "cpu", "cuda", "cuda:1", "mps"; "auto" is the first there is of CUDA, MPS and CPU.
+            dtype: Of the weights, "float32", "bfloat16" or "float16"; "auto" is as `best_dtype` says; None keeps what
+                is stored.
 
         Raises:
+            InputError: No such device or dtype.
             CheckpointError: The checkpoint is not there, is damaged, or is no Segment Anything.
         """
-        if path_or_id is None:
-            if not EMBEDDED.is_dir():
-                raise CheckpointError("this installation has no embedded segmenter; give a folder, file or hub id")
-            path_or_id = EMBEDDED
-        path = Path(path_or_id).expanduser()
-        if not path.is_file():
-            path = hub.resolve(
-                path_or_id, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
-            )
-        return cls(load_sam(path, device=device, dtype=dtype), str(path_or_id))
+        place, asked = choose_device(str(device)), choose_dtype(str(dtype or AUTO).removeprefix("torch."))
+        path = _located(
+            path_or_id, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
+        )
+        if dtype == AUTO:
+            files = [path] if path.is_file() else weight_files(path)
+            asked = best_dtype(place, sum(file.stat().st_size for file in files))
+        return cls(load_sam(path, device=place, dtype=asked), str(path_or_id or path))
 
     def embed(self, image: Source) -> Scene:
         """Encode an image: a path, bytes, stream, Pillow image, or array (height, width[, 1, 3 or 4]).
@@ -195,6 +197,16 @@ class Segmenter:
             InputError: The image cannot be had.
         """
         return everything(self, open_page(image).image, options or EverythingOptions(), progress)
+
+
+def _located(path_or_id: str | Path | None, **where: Any) -> Path:
+    """The file or folder of a checkpoint, downloaded if need be; `where` is as of `hub.resolve`."""
+    if path_or_id is None:
+        if not EMBEDDED.is_dir():
+            raise CheckpointError("this installation has no embedded segmenter; give a folder, file or hub id")
+        return EMBEDDED
+    path = Path(path_or_id).expanduser()
+    return path if path.is_file() else hub.resolve(path_or_id, **where)
 
 
 def _batches(prompts: Sequence[MaskPrompt], size: int) -> Iterator[list[MaskPrompt]]:

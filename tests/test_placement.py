@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from folioscope.read.placement import SMALL_BYTES, best_dtype, choose_device, choose_dtype
+from folioscope.placement import SMALL_BYTES, best_dtype, choose_device, choose_dtype
 from folioscope.types import InputError
 
 HERE = [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 import torch
 
@@ -26,6 +28,21 @@ def choose_device(name: str) -> torch.device:
         if device.type in usable and (device.type != "cuda" or (device.index or 0) < torch.cuda.device_count()):
             return device
     raise InputError(f"device {name!r}: not on this machine; choose from {', '.join([AUTO, *usable])}")
+
+
+def mapped_device(device_map: Any) -> torch.device:
+    """The device that transformers' argument of this name means: a name, a number of CUDA's, or a map to one place.
+
+    None is the CPU. Raises InputError for a map to several places, or a device that is not here.
+    """
+    if isinstance(device_map, Mapping):
+        places = set(device_map.values())
+        if len(places) != 1:
+            raise InputError(f"device_map={dict(device_map)}: the model must be in one place, such as {{'': 'cuda:0'}}")
+        (device_map,) = places
+    if device_map is None:
+        return torch.device("cpu")
+    return choose_device(f"cuda:{device_map}" if isinstance(device_map, int) else str(device_map))
 
 
 def choose_dtype(name: str) -> torch.dtype | None:
