@@ -31,8 +31,6 @@ if TYPE_CHECKING:
         FolioscopeError,
         GenerateOptions,
         InputError,
-        Mask,
-        MaskPrompt,
         OutputError,
         Page,
         PageResult,
