@@ -61,3 +61,16 @@ def tiny_reader(tiny_config: dict[str, Any], tmp_path_factory: pytest.TempPathFa
     model = DeepseekOcr(OcrConfig.from_dict(tiny_config)).eval()
     initialise(model)
     return model, Tokenizer.from_directory(folder)
+
+
+@pytest.fixture(scope="session")
+def embedded_reader() -> tuple[Any, Any]:
+    """The network, in float32, and the tokenizer of the reader in this package."""
+    import torch
+
+    from folioscope.hub import resolve
+    from folioscope.tokens import Tokenizer
+    from folioscope.weights import load_ocr
+
+    folder = resolve()
+    return load_ocr(folder, dtype=torch.float32)[0], Tokenizer.from_directory(folder)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import torch
 
 from folioscope import hub
 from folioscope.config import MODES, Mode
-from folioscope.generate import Prompt, generate
+from folioscope.generate import Batcher, Prompt, Request, Story, converse
 from folioscope.model.ocr import DeepseekOcr
 from folioscope.pages import Opened, Source, UnreadablePage, open_pages
 from folioscope.placement import best_dtype, choose_device, choose_dtype
@@ -23,7 +22,6 @@ from folioscope.tokens import TextStream, Tokenizer, encode_prompt, prompt_text
 from folioscope.types import (
     CheckpointError,
     Document,
-    Generated,
     GenerateOptions,
     InputError,
     Page,
@@ -133,7 +131,8 @@ class Reader:
             prompt: markdown, ocr, free, figure, describe, `locate:WORDS`, or a text of your own with one `<image>`.
             mode: tiny, small, base, large, gundam, or a `Mode`; None is what suits the checkpoint and the page.
             options: How tokens are chosen, taken as they are; None is `self.options`.
-            batch_size: Pages decoded at a time: more is faster on a GPU, and reads the same.
+            batch_size: Pages decoded at a time; a finished page's place goes to the next. More is faster, and reads
+                the same.
             cancelled: Asked before every token; True ends the reading with what there is.
 
         Raises:
@@ -193,29 +192,39 @@ class Reader:
         )
 
     def _read(self, task: _Task) -> Document:
-        results: list[PageResult] = []
-        while batch := list(islice(task.pages, task.batch_size)):
-            results += self._read_batch(batch, task)
-            if task.cancelled():
-                break
+        results = sorted(converse(Batcher(self.model, task.batch_size), self._stories(task)), key=lambda r: r.number)
         return Document(results[0].source, tuple(results))
 
-    def _read_batch(self, batch: Sequence[Page | UnreadablePage], task: _Task) -> list[PageResult]:
-        """The story: pages → image tokens → prompts → token ids → text and regions. A batch's seconds are shared."""
-        start = time.perf_counter()
-        drafts = [self._draft(page, task) for page in batch if isinstance(page, Page)]
-        answers = self._answers(drafts, task)
-        seconds = (time.perf_counter() - start) / len(batch)
-        results = [failed_page(page, page.error) for page in batch if isinstance(page, UnreadablePage)]
-        for draft, answer in zip(drafts, answers, strict=True):
-            if isinstance(answer, Generated):
-                results.append(page_result(self.tokenizer, draft, answer, task.prompt, seconds))
+    def _stories(self, task: _Task) -> Iterator[Story[PageResult]]:
+        for page in task.pages:
+            yield self._page(page, task)
+            if task.cancelled():
+                return
+
+    def _page(self, page: Page | UnreadablePage, task: _Task) -> Story[PageResult]:
+        """The story of a page: image tokens → prompt → token ids → text and regions."""
+        if isinstance(page, UnreadablePage):
+            result = failed_page(page, page.error)
+        else:
+            start = time.perf_counter()
+            draft = self._draft(page, task)
+            try:
+                answer = yield self._request(draft, task)
+            except InputError as error:  # the prompt leaves no room for an answer
+                result = failed_page(page, str(error))
             else:
-                results.append(failed_page(draft.page, str(answer)))
-        results.sort(key=lambda result: result.number)
-        for result in results:
-            task.emit(StreamEvent(result.number, result=result))
-        return results
+                if rest := draft.text.finish():
+                    task.emit(StreamEvent(page.number, rest))
+                result = page_result(self.tokenizer, draft, answer, task.prompt, time.perf_counter() - start)
+        task.emit(StreamEvent(page.number, result=result))
+        return result
+
+    def _request(self, draft: Draft, task: _Task) -> Request:
+        def show(token: int, _logprob: float) -> None:
+            if token not in task.options.stop_ids and (text := draft.text.push(token)):
+                task.emit(StreamEvent(draft.page.number, text))
+
+        return Request(draft.prompt, task.options, on_token=show, cancelled=task.cancelled)
 
     @torch.inference_mode()
     def _draft(self, page: Page, task: _Task) -> Draft:
@@ -227,23 +236,6 @@ class Reader:
         features = self.model.image_features(views.global_view, views.tiles, views.grid)  # (slots, hidden)
         encoded = encode_prompt(self.tokenizer, task.prompt, len(features))
         return Draft(page, Prompt(encoded.ids, encoded.image_mask, features), TextStream(self.tokenizer))
-
-    def _answers(self, drafts: Sequence[Draft], task: _Task) -> Sequence[Generated | InputError]:
-        """What the model writes for each page; a prompt that leaves no room for an answer costs only its own page."""
-
-        def show(row: int, token: int, _logprob: float) -> None:
-            if token not in task.options.stop_ids and (text := drafts[row].text.push(token)):
-                task.emit(StreamEvent(drafts[row].page.number, text))
-
-        prompts = [draft.prompt for draft in drafts]
-        try:
-            answers = generate(self.model, prompts, task.options, on_token=show, cancelled=task.cancelled)
-        except InputError as error:
-            return [error] if len(drafts) == 1 else [self._answers([draft], task)[0] for draft in drafts]
-        for draft in drafts:
-            if rest := draft.text.finish():
-                task.emit(StreamEvent(draft.page.number, rest))
-        return answers
 
 
 def choose_mode(mode: str | Mode | None) -> Mode | None:

@@ -5,82 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from folioscope.generate import FIRST_ROOM, Prompt, generate
 from folioscope.model.ocr import DeepseekOcr
 from folioscope.types import CheckpointError, FolioscopeError, GenerateOptions, InputError
 from folioscope.weights import load_ocr
-
-VOCAB = 12
-PLAIN = GenerateOptions(no_repeat_ngram_size=0, stop_ids=())
-
-
-def text(*ids: int) -> Prompt:
-    return Prompt(ids, (False,) * len(ids))
-
-
-class ScriptedCache:
-    """The sequences themselves; refuses to hold more than its capacity."""
-
-    def __init__(self, batch: int, capacity: int):
-        self.rows: list[list[int]] = [[] for _ in range(batch)]
-        self.capacity, self.grown = capacity, [capacity]
-
-    @property
-    def extent(self) -> int:
-        return max(map(len, self.rows))
-
-    def grow(self, capacity: int) -> None:
-        assert capacity > self.capacity
-        self.capacity = capacity
-        self.grown.append(capacity)
-
-    def keep(self, rows: Tensor) -> None:
-        self.rows = [self.rows[row] for row in rows.tolist()]
-
-
-class ScriptedModel:
-    """Logits are a function of the whole row; by default a random table over its last two ids."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, logits_of: Callable[[list[int]], Tensor] | None = None, positions: int = 64):
-        table = 3 * torch.randn(VOCAB, VOCAB, VOCAB, generator=torch.Generator().manual_seed(0))
-        self.logits_of = logits_of or (lambda row: table[tuple(([0, *row])[-2:])])
-        self.config = SimpleNamespace(decoder=SimpleNamespace(max_position_embeddings=positions))
-        self.batches: list[int] = []
-
-    def new_cache(self, batch: int, capacity: int) -> ScriptedCache:
-        self.cache = ScriptedCache(batch, capacity)
-        return self.cache
-
-    def prefill(self, ids: Tensor, lengths: Tensor, features: Any, image_mask: Tensor, cache: ScriptedCache) -> Tensor:
-        assert image_mask.shape == ids.shape
-        assert len(features) == len(ids)
-        cache.rows = [row[:length] for row, length in zip(ids.tolist(), lengths.tolist(), strict=True)]
-        return self.logits(cache)
-
-    def step(self, ids: Tensor, cache: ScriptedCache) -> Tensor:
-        for row, token in zip(cache.rows, ids.tolist(), strict=True):
-            row.append(token)
-        return self.logits(cache)
-
-    def logits(self, cache: ScriptedCache) -> Tensor:
-        assert cache.extent <= cache.capacity
-        self.batches.append(len(cache.rows))
-        return torch.stack([self.logits_of(row) for row in cache.rows])
-
-
-def counting(row: list[int]) -> Tensor:
-    """Always the next number."""
-    return torch.nn.functional.one_hot(torch.tensor((row[-1] + 1) % VOCAB), VOCAB).float()
+from scripted_model import PLAIN, VOCAB, ScriptedModel, counting, text
 
 
 def test_stop_and_length_and_logprobs() -> None:
@@ -164,9 +99,9 @@ def test_the_last_position_is_the_limit() -> None:
 def test_cache_starts_small_and_doubles_when_needed() -> None:
     long, short = ScriptedModel(counting, positions=8192), ScriptedModel(counting, positions=8192)
     generate(long, [text(1), text(1, 2, 3)], GenerateOptions(no_repeat_ngram_size=0, stop_ids=(), max_new_tokens=1100))
-    assert long.cache.grown == [3 + FIRST_ROOM, 2 * (3 + FIRST_ROOM), 1103]
+    assert long.caches[0].rooms == [(2, 3 + FIRST_ROOM), (2, 2 * (3 + FIRST_ROOM)), (2, 1103)]
     generate(short, [text(1), text(1, 2, 3)], GenerateOptions(stop_ids=(9,), max_new_tokens=20))
-    assert short.cache.grown == [23]
+    assert short.caches[0].rooms == [(2, 23)]
 
 
 def test_cancelling_keeps_what_there_is() -> None:
@@ -181,7 +116,7 @@ def test_cancelling_keeps_what_there_is() -> None:
 def test_nan_is_an_error_not_a_token() -> None:
     for temperature in (0, 1):
         broken = ScriptedModel(lambda row: torch.full((VOCAB,), math.nan) if row == [2] else counting(row))
-        with pytest.raises(CheckpointError, match="NaN or infinity at token 0 of row 1"):
+        with pytest.raises(CheckpointError, match="NaN or infinity at token 0:"):
             generate(broken, [text(1), text(2)], GenerateOptions(temperature=temperature))
 
 
