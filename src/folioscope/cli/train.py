@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from folioscope.types import InputError
+
 if TYPE_CHECKING:
+    from PIL import Image
+
     from folioscope.train.reader import Progress
+    from folioscope.train.trials import Trial
 
 RUN = Path("runs/reader")
 SHOWN = 12
@@ -28,7 +34,9 @@ def reader(
     evaluate: Annotated[bool, typer.Option("--evaluate", help="Only read fresh pages of unseen text.")] = False,
     model: Annotated[str | None, typer.Option(help="What to evaluate: a folder or a hub id [the embedded].")] = None,
     init: Annotated[str | None, typer.Option(help="Start a new run from a folder's or hub id's weights.")] = None,
-    pages: Annotated[int, typer.Option(min=1, help="Pages to preview or to evaluate.")] = 200,
+    pages: Annotated[int, typer.Option(min=1, help="Pages to preview, or to evaluate in each trial.")] = 200,
+    trial: Annotated[list[str] | None, typer.Option(help="Evaluate only this trial; may be repeated.")] = None,
+    against: Annotated[str | None, typer.Option(help="Evaluate this reader beside it: tesseract.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for the network; drawing takes a process more.")] = 1,
 ) -> None:
     """Train the reader on pages drawn on the spot; or preview such pages; or measure a checkpoint on them."""
@@ -38,7 +46,7 @@ def reader(
     if preview:
         _preview(out, pages)
     elif evaluate:
-        _evaluate(model, pages, out)
+        _evaluate(model, pages, trial or (), against, out)
     else:
         _train(out, init)
 
@@ -50,25 +58,48 @@ def _preview(out: Path, pages: int) -> None:
     typer.echo(save_preview(out, EMBEDDED.stages[-1].style, pages))
 
 
-def _evaluate(model: str | None, count: int, out: Path) -> None:
-    """Print the table; the pages read worst are drawn, for a person to see why."""
+def _evaluate(model: str | None, count: int, names: Sequence[str], against: str | None, out: Path) -> None:
+    """Print the table row by row; the pages read worst are drawn, for a person to see why."""
     import torch
 
     from folioscope.hub import resolve
     from folioscope.tokens import Tokenizer
-    from folioscope.train.evaluate import Reading, evaluate, evaluation_pages, table
+    from folioscope.train.evaluate import Reading, evaluate, table
     from folioscope.train.preview import save_readings
-    from folioscope.train.recipe import DOMAIN
     from folioscope.weights import load_ocr
 
+    trials, rival = _trials(names), _rival(against)
     checkpoint = resolve(model)
     network, _ = load_ocr(checkpoint, dtype=torch.float32)
     tokenizer = Tokenizer.from_directory(checkpoint)
-    pages = evaluation_pages(DOMAIN, count)
     readings: list[Reading] = []
-    typer.echo(table([evaluate(network, tokenizer, pages, prompt, readings.append) for prompt in ("free", "markdown")]))
+    scores = []
+    for trial in trials:
+        scores.append(evaluate(network, tokenizer, trial, count, readings.append, rival))
+        typer.echo(f"{trial.name} done", err=True)
+    typer.echo(table(scores))
     worst = sorted(readings, key=lambda reading: reading.edits, reverse=True)[:SHOWN]
     typer.echo(f"read worst: {save_readings(out, worst)}")
+
+
+def _trials(names: Sequence[str]) -> Sequence[Trial]:
+    from folioscope.train.trials import TRIALS
+
+    unknown = set(names) - {trial.name for trial in TRIALS}
+    if unknown:
+        known = ", ".join(trial.name for trial in TRIALS)
+        raise InputError(f'--trial "{min(unknown)}": there is no such trial; choose from {known}')
+    return [trial for trial in TRIALS if not names or trial.name in names]
+
+
+def _rival(name: str | None) -> Callable[[Image.Image], str] | None:
+    from folioscope.train.tesseract import PROGRAM, installed, read_with_tesseract
+
+    if name is None:
+        return None
+    if name != PROGRAM or not installed():
+        raise InputError(f'--against "{name}": only an installed {PROGRAM} (Debian: tesseract-ocr) is known')
+    return read_with_tesseract
 
 
 def _train(out: Path, init: str | None) -> None:

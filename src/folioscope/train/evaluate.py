@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
-import numpy as np
 import torch
+from PIL import Image
 
 from folioscope.generate import Prompt, generate
 from folioscope.grounding import parse
 from folioscope.model.ocr import DeepseekOcr
 from folioscope.tokens import PROMPTS, Tokenizer, encode_prompt
 from folioscope.train.layout import PageStyle
+from folioscope.train.layout_score import LayoutScore, compare_regions
 from folioscope.train.render import TrainingPage, render_page
+from folioscope.train.trials import Trial
 from folioscope.types import GenerateOptions
 from folioscope.views import default_mode, ocr_views
 
@@ -26,26 +28,31 @@ ROOM = 64
 
 @dataclass(frozen=True)
 class Score:
-    """Errors of one prompt over some pages.
+    """One row of the table.
 
     Attributes:
         edits: Insertions, deletions and replacements that turn all answers into all truths.
         characters: Of all truths.
         exact: Pages without an edit.
         runaway: Pages that did not end by themselves.
+        loose_edits: As `edits`, but any run of blanks and line ends counts as one blank.
+        rival_edits: The same of the other reader, if it was asked.
+        layout: How well regions were found, for the prompt that asks for them.
     """
 
-    prompt: str
+    trial: str
     pages: int
     edits: int
     characters: int
     exact: int
     runaway: int
+    loose_edits: int = 0
+    rival_edits: int | None = None
+    layout: LayoutScore | None = None
 
-    @property
-    def error_rate(self) -> float:
-        """Character error rate, 0 and up."""
-        return self.edits / max(1, self.characters)
+    def rate(self, edits: int) -> float:
+        """Errors in a hundredth of the characters, 0 and up."""
+        return edits / max(1, self.characters)
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,8 @@ class Reading:
     answer: str
     truth: str
     ended: bool
+    layout: LayoutScore = field(default_factory=LayoutScore)
+    rival: str | None = None
 
     @property
     def edits(self) -> int:
@@ -64,14 +73,14 @@ class Reading:
 
 
 def evaluation_pages(style: PageStyle, count: int, seed: int = EVALUATION_SEED) -> list[TrainingPage]:
-    """`count` pages of held-out sentences and words in this style."""
-    return [render_page(replace(style, texts="held_out"), seed + index) for index in range(count)]
+    """`count` pages of this style, which should be one of held-out texts."""
+    return [render_page(style, seed + index) for index in range(count)]
 
 
 def read_pages(
     model: DeepseekOcr, tokenizer: Tokenizer, pages: Sequence[TrainingPage], prompt: str, batch: int = 16
 ) -> Iterator[Reading]:
-    """Decode every page greedily with a preset prompt (`free` or `markdown`); text only is compared, not boxes."""
+    """Decode every page greedily with a preset prompt (`free` or `markdown`)."""
     for start in range(0, len(pages), batch):
         some = pages[start : start + batch]
         truths = [page.plain if prompt == "free" else page.grounded for page in some]
@@ -82,8 +91,7 @@ def read_pages(
         prompts = [_prompt(model, tokenizer, page, prompt) for page in some]
         for page, truth, made in zip(some, truths, generate(model, prompts, options), strict=True):
             ids = made.ids[:-1] if made.finish == "stop" else made.ids
-            answer = _text(tokenizer.decode(ids), page, prompt)
-            yield Reading(page, answer, _text(truth, page, prompt), made.finish == "stop")
+            yield _reading(page, prompt, tokenizer.decode(ids), truth, made.finish == "stop")
 
 
 @torch.inference_mode()
@@ -94,35 +102,68 @@ def _prompt(model: DeepseekOcr, tokenizer: Tokenizer, page: TrainingPage, prompt
     return Prompt(encoded.ids, encoded.image_mask, features)
 
 
-def _text(answer: str, page: TrainingPage, prompt: str) -> str:
-    return answer if prompt == "free" else parse(answer, page.image.size, words_in_refs=False).markdown
+def _reading(page: TrainingPage, prompt: str, answer: str, truth: str, ended: bool) -> Reading:
+    if prompt == "free":
+        return Reading(page, answer, truth, ended)
+    read, there = (parse(text, page.image.size, words_in_refs=False) for text in (answer, truth))
+    return Reading(page, read.markdown, there.markdown, ended, compare_regions(read.regions, there.regions))
 
 
 def evaluate(
     model: DeepseekOcr,
     tokenizer: Tokenizer,
-    pages: Sequence[TrainingPage],
-    prompt: str,
+    trial: Trial,
+    count: int,
     report: Callable[[Reading], None] = lambda _: None,
+    rival: Callable[[Image.Image], str] | None = None,
 ) -> Score:
-    """Read all pages with one prompt and count the errors; `report` is told of each page."""
-    edits = []
-    characters = runaway = 0
-    for reading in read_pages(model, tokenizer, pages, prompt):
+    """Read `count` pages of a trial and count the errors.
+
+    Args:
+        report: Told of each page.
+        rival: Another reader of the same images, counted beside; of plain text only.
+    """
+    readings: list[Reading] = []
+    for reading in read_pages(model, tokenizer, evaluation_pages(trial.style, count), trial.prompt):
         report(reading)
-        edits.append(reading.edits)
-        characters += len(reading.truth)
-        runaway += not reading.ended
-    return Score(prompt, len(edits), sum(edits), characters, int(np.sum(np.array(edits) == 0)), runaway)
+        readings.append(reading)
+    return Score(
+        trial.name,
+        pages=len(readings),
+        edits=sum(reading.edits for reading in readings),
+        characters=sum(len(reading.truth) for reading in readings),
+        exact=sum(reading.edits == 0 for reading in readings),
+        runaway=sum(not reading.ended for reading in readings),
+        loose_edits=sum(_loose_edits(reading.answer, reading.truth) for reading in readings),
+        rival_edits=None if rival is None else sum(_loose_edits(rival(r.page.image), r.page.plain) for r in readings),
+        layout=sum((reading.layout for reading in readings), LayoutScore()) if trial.prompt == "markdown" else None,
+    )
+
+
+def _loose_edits(answer: str, truth: str) -> int:
+    return edit_distance(" ".join(answer.split()), " ".join(truth.split()))
+
+
+HEADINGS = ("trial", "pages", "characters", "errors", "loose", "rival", "exact", "runaway", "region F1", "labels")
 
 
 def table(scores: Sequence[Score]) -> str:
-    """The scores as lines of aligned columns."""
-    lines = [f"{'prompt':<10}{'pages':>7}{'characters':>12}{'error rate':>12}{'exact pages':>13}{'runaway':>9}"]
-    for score in scores:
-        counts = f"{score.prompt:<10}{score.pages:>7}{score.characters:>12}"
-        lines.append(f"{counts}{score.error_rate:>11.2%} {score.exact:>12}{score.runaway:>9}")
-    return "\n".join(lines)
+    """The scores as lines of aligned columns. Errors are shares of the characters; loose takes blanks for equal."""
+    rows = [HEADINGS, *map(_cells, scores)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(_aligned, row, widths)).rstrip() for row in rows)
+
+
+def _aligned(cell: str, width: int) -> str:
+    return cell.rjust(width) if cell[:1].isdigit() or cell in HEADINGS[1:] or cell == "-" else cell.ljust(width)
+
+
+def _cells(score: Score) -> tuple[str, ...]:
+    rival = "-" if score.rival_edits is None else f"{score.rate(score.rival_edits):.2%}"
+    layout = ("-", "-") if score.layout is None else (f"{score.layout.f1:.3f}", f"{score.layout.label_accuracy:.3f}")
+    errors = f"{score.rate(score.edits):.2%}", f"{score.rate(score.loose_edits):.2%}", rival
+    counts = str(score.pages), str(score.characters)
+    return score.trial, *counts, *errors, str(score.exact), str(score.runaway), *layout
 
 
 def edit_distance(one: str, other: str) -> int:

@@ -82,9 +82,6 @@ FURTHER = ReaderRecipe(
 """What follows it, and any run that starts from a checkpoint (`--init`): dense and sparse pages by turns, the rate
 falling to zero. A dense page costs the encoder no more, and teaches it four times as many characters."""
 
-DOMAIN = PageStyle(side=384, lines=(1, 4), type_px=(18, 34), degrade=0.5, layout=0.5)
-"""What the embedded reader is for, and what it is evaluated on: see `PageStyle`."""
-
 _DECODER: Mapping[str, Any] = {
     "vocab_size": 288,
     "hidden_size": 256,

@@ -1,0 +1,36 @@
+"""What the embedded reader is measured on: the rows of the table in docs/train.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from folioscope.train.layout import PageStyle
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One row: pages of one style, of held-out sentences and words, read with one preset prompt.
+
+    Attributes:
+        prompt: `free` (compared as it stands) or `markdown` (compared as Markdown, and its regions by box and label).
+    """
+
+    name: str
+    style: PageStyle
+    prompt: str = "free"
+
+
+DOMAIN = PageStyle(side=384, lines=(1, 4), type_px=(18, 34), degrade=0.5, layout=0.5)
+"""What the embedded reader is for: see `PageStyle`."""
+
+_WIDER = PageStyle(side=640, lines=(1, 14), type_px=(16, 36), degrade=0, layout=0.6, fonts="held_out", texts="held_out")
+
+TRIALS = (
+    Trial("domain", replace(DOMAIN, texts="held_out")),
+    Trial("domain-markdown", replace(DOMAIN, texts="held_out"), "markdown"),
+    Trial("clean", _WIDER),
+    Trial("scanned", replace(_WIDER, degrade=1, strength=2)),
+    Trial("codes", replace(_WIDER, random_share=1)),
+    Trial("layout", replace(_WIDER, layout=1, degrade=0.5), "markdown"),
+)
+"""The first two are the reader's domain; the others are pages of twice the area in type faces training never sees."""
