@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         PageResult,
         Region,
         StreamEvent,
+        TrustOptions,
         Usage,
     )
 
@@ -66,6 +67,7 @@ __all__ = [
     "Scene",
     "Segmenter",
     "StreamEvent",
+    "TrustOptions",
     "Usage",
     "__version__",
     "open_pages",

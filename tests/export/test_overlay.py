@@ -14,7 +14,7 @@ WHITE = (255, 255, 255)
 
 
 def page(number: int, *regions: Region) -> PageResult:
-    return PageResult(number, "a", (400, 300), regions=regions, image=Image.new("RGB", (400, 300), WHITE))
+    return PageResult(number, "a", (400, 300), regions=regions, pixels=lambda: Image.new("RGB", (400, 300), WHITE))
 
 
 @pytest.mark.parametrize(("label", "width"), [("title", 4), ("text", 2)])

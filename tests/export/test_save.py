@@ -24,9 +24,9 @@ RAW = (
 def page(number: int = 1, image: bool = True) -> PageResult:
     size = (300, 200)
     grounded = parse(RAW, size)
-    picture = Image.new("RGB", size, (10 * number, 100, 100)) if image else None
+    pixels = (lambda: Image.new("RGB", size, (10 * number, 100, 100))) if image else None
     return PageResult(
-        number, "in/letter.pdf", size, raw=RAW, markdown=grounded.markdown, regions=grounded.regions, image=picture
+        number, "in/letter.pdf", size, raw=RAW, markdown=grounded.markdown, regions=grounded.regions, pixels=pixels
     )
 
 

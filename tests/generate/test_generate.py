@@ -196,3 +196,14 @@ def test_golden_cached_equals_uncached(toy: DeepseekOcr, golden: dict[str, Any])
         mask = torch.tensor([*prompt.image_mask, *[False] * len(done.ids)])[None]
         raw = toy(ids, mask, [prompt.features]).log_softmax(-1)[0, len(prompt.ids) - 1 : -1]
         assert done.logprobs == pytest.approx(raw.gather(1, torch.tensor(done.ids)[:, None])[:, 0].tolist(), abs=1e-4)
+
+
+def test_loops_end_their_row_only() -> None:
+    options = GenerateOptions(no_repeat_ngram_size=0, stop_ids=(), stop_loops=True)
+    digits = [place**3 // 7 % 5 + place**2 // 3 for place in range(400)]
+    model = ScriptedModel(lambda row: counting(row if row[0] == 0 else [digits[len(row) - 1]]), positions=400)
+    looping, going_on = generate(model, [text(0), text(1)], options)
+    assert (looping.finish, going_on.finish) == ("loop", "length")
+    assert VOCAB < len(looping.ids) <= VOCAB + 200
+    (published,) = generate(model, [text(0)], GenerateOptions(no_repeat_ngram_size=0, stop_ids=()))
+    assert published.finish == "length"

@@ -141,7 +141,7 @@ def test_by_default_tables_may_repeat(reader: Reader, toy_reader: Reader) -> Non
     for one in (reader, toy_reader):
         cells = tuple(one.tokenizer.convert_tokens_to_ids(token) for token in ("<td>", "</td>"))
         recipe = {"no_repeat_ngram_size": 30, "ngram_window": 90, "ngram_exempt": cells}
-        assert one.options == GenerateOptions(**recipe, stop_ids=(one.tokenizer.eos_id,))  # type: ignore[arg-type]
+        assert one.options == GenerateOptions(**recipe, stop_ids=(one.tokenizer.eos_id,), stop_loops=True)  # type: ignore[arg-type]
         assert None not in cells
 
 

@@ -34,7 +34,7 @@ def save(
     Several documents may share a folder. All files are written, or none.
 
     Args:
-        document: What was read; figures and overlays need `PageResult.image`.
+        document: What was read; figures and overlays need `PageResult.pixels`.
         folder: Made if it is not there.
         formats: Names in `FORMATS`.
         force: Overwrite files that are there.

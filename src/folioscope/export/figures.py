@@ -7,7 +7,7 @@ figure is `{stem}_images/{page}_{k}.jpg` and the links say so.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -49,10 +49,14 @@ def figure_name(stem: str, page: int, number: int) -> str:
 def figure_files(document: Document, stem: str) -> Iterator[File]:
     """A JPEG of each figure, in the pixels of its page."""
     for page in document.pages:
-        if page.image is None:
+        if page.pixels is None:
             continue
         for number, box in figure_boxes(page).items():
-            yield File(figure_name(stem, page.number, number), partial(cropped, page.image, box, QUALITY))
+            yield File(figure_name(stem, page.number, number), partial(_figure, page.pixels, box))
+
+
+def _figure(pixels: Callable[[], Image.Image], box: PixelBox) -> bytes:
+    return cropped(pixels(), box, QUALITY)
 
 
 def with_saved_links(document: Document, stem: str) -> Document:
@@ -68,7 +72,7 @@ def _relinked(page: PageResult, stem: str) -> PageResult:
         number = int(found[1])
         if number not in figures:
             return found[0]
-        return f"![]({figure_name(stem, page.number, number)})" if page.image else ""
+        return f"![]({figure_name(stem, page.number, number)})" if page.pixels else ""
 
     return replace(page, markdown=tidy(_LINK.sub(link, page.markdown)))
 

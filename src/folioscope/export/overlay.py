@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -84,11 +84,12 @@ def overlay_files(document: Document, stem: str) -> Iterator[File]:
     """`{stem}_overlay.jpg`, or `{stem}_overlay_{page}.jpg` when there are several pages; none for a page not kept."""
     for page in document.pages:
         number = f"_{page.number}" if len(document.pages) > 1 else ""
-        if page.image:
-            yield File(f"{stem}_overlay{number}.jpg", partial(_overlay, page, page.image))
+        if page.pixels:
+            yield File(f"{stem}_overlay{number}.jpg", partial(_overlay, page, page.pixels))
 
 
-def _overlay(page: PageResult, image: Image.Image) -> bytes:
+def _overlay(page: PageResult, pixels: Callable[[], Image.Image]) -> bytes:
+    image = pixels()
     marks = [
         Mark(
             region.label[:CAPTION_LENGTH],

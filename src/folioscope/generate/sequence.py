@@ -11,6 +11,7 @@ from typing import Literal
 from torch import Tensor
 
 from folioscope.model.ocr import DeepseekOcr
+from folioscope.repetition import LoopWatch
 from folioscope.sampling import NgramBan
 from folioscope.types import CheckpointError, Generated, GenerateOptions, InputError
 
@@ -74,10 +75,11 @@ class Row:
             # the published server, whose rule the window is, sees generated ids only
             () if options.ngram_window else prompt,
         )
+        self.loops = LoopWatch(options.ngram_exempt) if options.stop_loops else None
         self.random = random.Random(options.seed)
         self.ids: list[int] = []
         self.logprobs: list[float] = []
-        self.finish: Literal["stop", "length", "cancelled"] | None = None
+        self.finish: Literal["stop", "length", "loop", "cancelled"] | None = None
         self.broken: CheckpointError | None = None
 
     @property
@@ -96,6 +98,8 @@ class Row:
         self.ngrams.append(token)
         if token in self.request.options.stop_ids:
             self.finish = "stop"
+        elif self.loops is not None and self.loops.append(token):
+            self.finish = "loop"
         elif len(self.ids) == self.limit:
             self.finish = "length"
         if self.request.on_token is not None:

@@ -74,6 +74,7 @@ class Reader:
             ngram_window=NGRAM_WINDOW,
             ngram_exempt=tuple(token for token in exempt if isinstance(token, int)),
             stop_ids=(tokenizer.eos_id,),
+            stop_loops=True,
         )
 
     @classmethod

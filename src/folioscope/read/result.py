@@ -12,7 +12,7 @@ from folioscope.read.confidence import geometric_mean, span_confidence
 from folioscope.tokens import LOCATE_WORDS, PROMPTS, TextStream, Tokenizer, token_spans
 from folioscope.types import Generated, Page, PageResult, Status, Usage
 
-STATUS: Mapping[str, Status] = {"stop": "ok", "length": "truncated", "cancelled": "truncated"}
+STATUS: Mapping[str, Status] = {"stop": "ok", "length": "truncated", "loop": "repeated", "cancelled": "truncated"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def page_result(tokenizer: Tokenizer, draft: Draft, answer: Generated, prompt: s
         confidence=geometric_mean(sum(answer.logprobs), len(answer.logprobs)),
         usage=Usage(sum(draft.prompt.image_mask), len(draft.prompt.ids), len(answer.ids), seconds),
         points=page.points,
-        image=page.image,
+        pixels=page.again or (lambda: page.image),
     )
 
 
@@ -56,7 +56,13 @@ def failed_page(page: Page | UnreadablePage, error: str) -> PageResult:
     if isinstance(page, UnreadablePage):
         return PageResult(page.number, page.source, (0, 0), "failed", error=error)
     return PageResult(
-        page.number, page.source, page.image.size, "failed", points=page.points, error=error, image=page.image
+        page.number,
+        page.source,
+        page.image.size,
+        "failed",
+        points=page.points,
+        error=error,
+        pixels=page.again or (lambda: page.image),
     )
 
 
