@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from folioscope.weights.adapter import merge_adapter
 from folioscope.weights.fitting import DTYPES, UNUSED, Names
 from folioscope.weights.ocr import OCR_NAMES, load_ocr, save_ocr, to_ours, to_published
 from folioscope.weights.sam import HF_NAMES, META_NAMES, load_sam, save_sam
@@ -15,6 +16,7 @@ __all__ = [
     "Names",
     "load_ocr",
     "load_sam",
+    "merge_adapter",
     "save_ocr",
     "save_sam",
     "to_ours",
