@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from folioscope.cli import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "docs" / "read.md", ROOT / "docs" / "train.md"]
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / name for name in ("read.md", "train.md", "bench.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PLACEHOLDERS = ("page.png", "PATH")
-NOT_HERE = ("--model", "folioscope train")  # the published weights; minutes of work
+NOT_HERE = ("--model", "folioscope train", "--size full")  # the published weights; minutes of work
 
 
 def blocks(page: Path, language: str) -> list[str]:

@@ -7,23 +7,18 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
 
 from conftest import ROOT
-from folioscope.config import OcrConfig
-from folioscope.model.ocr import DeepseekOcr
-from folioscope.weights import to_published
+from folioscope.bench.checkpoint import write_reader
 
 pytestmark = pytest.mark.slow
 
 GB = 1e9
-SHARDS = 32
 STORED = 6_670_000_000
 """Bytes of the published weights in bfloat16, without the unused patch convolution."""
 
@@ -55,38 +50,16 @@ print(json.dumps(report))
 
 
 @pytest.fixture(scope="module")
-def checkpoint(shared: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("full_size")
     if not Path("/proc/self/status").exists():
         pytest.skip("peak memory is read from /proc")
     free, memory = shutil.disk_usage(folder).free, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if free < 15 * GB or memory < 20 * GB:
         pytest.skip(f"needs 15 GB of disk and 20 GB of memory; here are {free / GB:.0f} and {memory / GB:.0f}")
-    shutil.copy(shared("golden", "deepseek_toy", "tokenizer.json"), folder)
-    (folder / "config.json").write_text('{"use_mla": false, "topk_method": "greedy"}')
-    write_shards(folder)
+    write_reader(folder, torch.bfloat16)
     yield folder
     shutil.rmtree(folder)
-
-
-def write_shards(folder: Path) -> None:
-    """Weights of the right size from one small block of random numbers, a shard at a time."""
-    with torch.device("meta"):
-        weights = list(DeepseekOcr(OcrConfig()).state_dict().items())
-    block = torch.randn(1 << 20, generator=torch.Generator().manual_seed(0)).bfloat16()
-    size = -(-len(weights) // SHARDS)
-    for shard in range(SHARDS):
-        names = weights[shard * size : (shard + 1) * size]
-        tensors = {to_published(name): filled(name, weight, block) for name, weight in names}
-        save_file(tensors, folder / f"model-{shard + 1:05d}-of-{SHARDS:05d}.safetensors")
-
-
-def filled(name: str, weight: Tensor, block: Tensor) -> Tensor:
-    """Norms near 1, biases near 0, matrices that keep the size of what goes through."""
-    values = block.repeat(-(-weight.numel() // len(block)))[: weight.numel()].view(weight.shape)
-    if weight.ndim == 1:
-        return values * 0.02 + float("norm" in name and name.endswith("weight"))
-    return values * weight[0].numel() ** -0.5
 
 
 def run(folder: Path, dtype: str, new_tokens: int = 0) -> dict:

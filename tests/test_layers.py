@@ -17,7 +17,7 @@ LAYERS = (
     ("weights", "quantize", "generate", "export", "native", "hub"),
     ("read", "segment"),
     ("processing", "pretrained"),
-    ("serve", "train", "batch"),
+    ("serve", "train", "batch", "bench"),
     ("cli",),
 )
 """Innermost first."""

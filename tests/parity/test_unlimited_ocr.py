@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 
 from folioscope import DeepseekOCRForCausalLM, DeepseekOCRProcessor
+from folioscope.bench.against import unlimited_config
 from folioscope.config import OcrConfig
 from folioscope.processing import BatchFeature
 from random_ocr import CLIP, COMPRESSOR, DECODER, VIT, published_config, random_ocr
 
 transformers = pytest.importorskip("transformers", minversion="5.23")
-ENDLESS = 100_000
 NEW_TOKENS = 16
 
 
@@ -93,33 +93,7 @@ def processor(shared: Callable[..., Path]) -> DeepseekOCRProcessor:
 
 def reference(folder: Path, image_id: int, published: dict[str, Any]) -> Any:
     """The checkpoint in `folder` as transformers loads it, without renaming a key."""
-    sam, config = published["vision_config"]["width"]["sam_vit_b"], OcrConfig.from_dict(published)
-    language = {name: published[name] for name in DECODER}
-    towers = {
-        "sam_config": {
-            "hidden_size": config.vit.width,
-            "output_channels": config.vit.neck_channels,
-            "num_hidden_layers": config.vit.layers,
-            "num_attention_heads": config.vit.heads,
-            "image_size": config.vit.image_size,
-            "window_size": config.vit.window_size,
-            "global_attn_indexes": list(config.vit.global_attn_indexes),
-            "mlp_dim": 4 * config.vit.width,
-            "downsample_channels": sam["downsample_channels"],
-        },
-        "encoder_config": {
-            "hidden_size": config.clip.width,
-            "intermediate_size": 4 * config.clip.width,
-            "num_hidden_layers": config.clip.layers,
-            "num_attention_heads": config.clip.heads,
-            "image_size": config.clip.image_size,
-            "patch_size": config.clip.patch_size,
-        },
-    }
-    theirs = transformers.UnlimitedOcrConfig(
-        image_token_id=image_id, text_config={**language, "sliding_window": ENDLESS}, vision_config=towers
-    )
-    theirs.save_pretrained(folder)
+    unlimited_config(OcrConfig.from_dict(published), image_id).save_pretrained(folder)
     return transformers.UnlimitedOcrForConditionalGeneration.from_pretrained(
         folder, attn_implementation="eager", dtype=torch.float32
     ).eval()

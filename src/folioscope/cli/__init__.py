@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from folioscope.cli import read, train
+from folioscope.cli import bench, read, train
 from folioscope.cli.report import INPUT_FAILED, WRONG_COMMAND, Report
 from folioscope.types import FolioscopeError, InputError
 
@@ -33,6 +33,7 @@ app = typer.Typer(
     cls=Verbs, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
 app.command()(read.read)
+app.command()(bench.bench)
 app.add_typer(train.app, name="train")
 
 

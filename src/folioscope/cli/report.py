@@ -39,6 +39,11 @@ class Report:
         if not self._quiet:
             self._line("warning", problem)
 
+    def say(self, doing: str) -> None:
+        """What is being done, as a line of its own; not said when quiet."""
+        if not self._quiet:
+            print(f"folioscope: {doing}", file=sys.stderr, flush=True)
+
     def _line(self, kind: str, problem: object) -> None:
         with self._bar_hidden():
             print(f"folioscope: {kind}: {' '.join(str(problem).splitlines())}", file=sys.stderr, flush=True)
