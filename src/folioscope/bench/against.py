@@ -57,9 +57,7 @@ def unlimited_config(config: OcrConfig, image_id: int = 3) -> Any:
             "patch_size": clip.patch_size,
         },
     }
-    known = inspect.signature(transformers().UnlimitedOcrTextConfig).parameters
-    language = {name: value for name, value in vars(decoder).items() if name in known}
-    text = {**language, "sliding_window": ENDLESS}
+    text = {**vars(decoder), "sliding_window": ENDLESS}
     return transformers().UnlimitedOcrConfig(image_token_id=image_id, text_config=text, vision_config=towers)
 
 
