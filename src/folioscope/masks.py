@@ -105,7 +105,7 @@ class EverythingOptions:
     """How everything is cut out; names and defaults are those of Meta's generator.
 
     Attributes:
-        points_per_side: Of the grid over the image; None if `point_grids` are given.
+        points_per_side: Points in a row of the grid over the image; None if `point_grids` are given.
         points_per_batch: Prompts decoded at once: more take more memory.
         pred_iou_thresh: A mask's score must be above it; 0 keeps all.
         stability_score_thresh: Its stability must be at least this; 0 keeps all.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +52,14 @@ def test_batches_make_no_difference(analytic: Segmenter, masks: list[Mask]) -> N
     )
     assert found == masks
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_a_scene_and_kept_embeddings_are_as_the_image(analytic: Segmenter, masks: list[Mask], tmp_path: Path) -> None:
+    assert analytic.segment_all(analytic.embed(IMAGE), OPTIONS) == masks
+    options = replace(OPTIONS, crop_n_layers=1)
+    expected = analytic.segment_all(IMAGE, options)
+    assert [analytic.segment_all(IMAGE, options, keep_in=tmp_path) for _ in range(2)] == [expected] * 2
+    assert len(list(tmp_path.iterdir())) == 2  # this image's crops are of one size and colour
 
 
 @pytest.mark.parametrize("layers", [0, 1, 2])

@@ -82,6 +82,18 @@ def test_a_scene_of_another_model(segmenter: Segmenter, scene: Scene, changed: d
         segmenter.predict(replace(scene, **changed), points=[[3, 4]])
 
 
+def test_plain_masks(scene: Scene) -> None:
+    with pytest.raises(InputError, match=r"mask: array: expected the image's size, 90 x 70 pixels, given 70 x 90"):
+        scene.mask_prompt(np.zeros((90, 70), bool))
+    with pytest.raises(InputError, match=r"mask: image: a picture in colour; expected greys"):
+        scene.mask_prompt(Image.new("RGB", (90, 70), "red"))
+
+
+def test_a_scene_has_no_crops(segmenter: Segmenter, scene: Scene) -> None:
+    with pytest.raises(InputError, match="crop_n_layers=1: a scene has no crops"):
+        segmenter.segment_all(scene, EverythingOptions(crop_n_layers=1))
+
+
 def test_images(segmenter: Segmenter) -> None:
     with pytest.raises(InputError, match="is no picture"):
         segmenter.embed(np.zeros((5, 5, 2)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -71,21 +73,49 @@ def test_holes_are_filled_and_islands_removed() -> None:
         "###..##.##",
         "#######.##",
     )
-    assert (without_small_regions(SPOTTED, 2) == expected).all()
+    assert (without_small_regions(SPOTTED, 2)[0] == expected).all()
 
 
 def test_nothing_small_nothing_changed() -> None:
-    assert (without_small_regions(SPOTTED, 1) == SPOTTED).all()
+    array, found = without_small_regions(SPOTTED, 1)
+    assert (array == SPOTTED).all()
+    assert not found
 
 
 def test_of_small_islands_the_largest_stays() -> None:
     array = picture("#..........", "....##.....", "..........#")
-    assert (without_small_regions(array, 10) == picture("...........", "....##.....", "...........")).all()
+    assert (without_small_regions(array, 10)[0] == picture("...........", "....##.....", "...........")).all()
 
 
 def test_small_background_is_a_hole() -> None:
-    assert without_small_regions(picture("###", "##."), 2).all()
+    assert without_small_regions(picture("###", "##."), 2)[0].all()
 
 
 def test_an_empty_mask_stays_so() -> None:
-    assert not without_small_regions(np.zeros((40, 40), bool), 5).any()
+    array, found = without_small_regions(np.zeros((40, 40), bool), 5)
+    assert not array.any()
+    assert not found
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 0.5, 0.9])
+def test_as_metas_clean_up(share: float) -> None:
+    ndimage = pytest.importorskip("scipy.ndimage")
+    array = np.random.default_rng(int(100 * share)).random((40, 50)) < share
+    filled, had_holes = as_published(ndimage, array, 12, holes=True)
+    expected, had_islands = as_published(ndimage, filled, 12, holes=False)
+    found = without_small_regions(array, 12)
+    assert (found[0] == expected).all()
+    assert found[1] == (had_holes or had_islands)
+
+
+def as_published(ndimage: Any, mask: np.ndarray, area: int, *, holes: bool) -> tuple[np.ndarray, bool]:
+    """`remove_small_regions` of segment_anything/utils/amg.py at dca509f, with SciPy for OpenCV."""
+    regions, count = ndimage.label(holes ^ mask, np.ones((3, 3)))
+    sizes = np.bincount(regions.ravel(), minlength=count + 1)[1:]
+    small = [number + 1 for number, size in enumerate(sizes) if size < area]
+    if not small:
+        return mask, False
+    fill = [0, *small]
+    if not holes:
+        fill = [number for number in range(count + 1) if number not in fill] or [int(np.argmax(sizes)) + 1]
+    return np.isin(regions, fill), True

@@ -154,6 +154,50 @@ def test_what_is_no_scene_is_refused(segmenter: Segmenter, tmp_path: Path) -> No
         Scene.load(tmp_path / "b.safetensors")
 
 
+def test_embeddings_are_kept(segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(*SIZE).save(tmp_path / "a.png")
+    fresh = segmenter.embed(tmp_path / "a.png", keep_in=tmp_path / "kept")
+    other = segmenter.embed(picture(20, 130), keep_in=tmp_path / "kept")
+    Segmenter(random_sam(seed=1)).embed(tmp_path / "a.png", keep_in=tmp_path / "kept")
+    files = sorted((tmp_path / "kept").iterdir())
+    assert sorted(file.name[: file.name.index("-")] for file in files) == ["a", "a", "image"]
+    monkeypatch.setattr(segmenter, "embed_many", None)  # what is kept is not computed again
+    assert torch.equal(segmenter.embed(tmp_path / "a.png", keep_in=tmp_path / "kept").embedding, fresh.embedding)
+    again = segmenter.embed(picture(20, 130), keep_in=tmp_path / "kept")
+    assert torch.equal(again.embedding, other.embedding)
+    assert again.frame == other.frame
+
+
+def test_a_damaged_file_is_made_anew(segmenter: Segmenter, scene: Scene, tmp_path: Path) -> None:
+    segmenter.embed(picture(*SIZE), keep_in=tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(b"no")
+    assert torch.equal(segmenter.embed(picture(*SIZE), keep_in=tmp_path).embedding, scene.embedding)
+    assert torch.equal(Scene.load(file).embedding, scene.embedding)
+
+
+def test_bfloat16_embeddings_are_kept(tmp_path: Path) -> None:
+    segmenter = Segmenter(random_sam().to(torch.bfloat16))
+    first, second = (segmenter.embed(picture(*SIZE), keep_in=tmp_path).embedding for _ in range(2))
+    assert first.dtype == torch.bfloat16
+    assert torch.equal(first, second)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_plain_mask_becomes_logits(scene: Scene) -> None:
+    array = np.zeros(SIZE[::-1], bool)
+    array[:, 45:] = True
+    logits = scene.mask_prompt(array)
+    low = SamFrame(SIZE, 32).scaled
+    assert low == (32, 25)
+    assert (logits.dtype, logits.shape) == (np.float32, (32, 32))
+    assert (logits[:25, :15] < -6.9).all()
+    assert (logits[:25, 17:] > 6.9).all()
+    assert (logits[25:] == 0).all()
+    assert (scene.mask_prompt(array * np.uint8(255)) == logits).all()
+    assert np.abs(scene.mask_prompt(np.full(SIZE[::-1], 128, np.uint8))).max() < 0.01
+
+
 @pytest.mark.parametrize(("layout", "name"), [("hf", ""), ("meta", "sam.pth")])
 def test_from_pretrained(segmenter: Segmenter, tmp_path: Path, layout: str, name: str) -> None:
     save_sam(segmenter.model, tmp_path / name, layout=layout)  # type: ignore[arg-type]

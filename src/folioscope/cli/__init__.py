@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from folioscope.cli import bench, read, train
+from folioscope.cli import bench, read, segment, train
 from folioscope.cli.report import INPUT_FAILED, WRONG_COMMAND, Report
 from folioscope.types import FolioscopeError, InputError
 
@@ -33,6 +33,7 @@ app = typer.Typer(
     cls=Verbs, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
 app.command()(read.read)
+app.command()(segment.segment)
 app.command()(bench.bench)
 app.add_typer(train.app, name="train")
 
@@ -51,7 +52,7 @@ def _folioscope(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Read pages: images and PDFs in, Markdown with the place of each block out."""
+    """Read pages, and cut out what you point at."""
 
 
 def main() -> None:

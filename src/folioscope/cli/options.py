@@ -1,15 +1,58 @@
-"""Options that are fields of a dataclass: its docstring and its defaults say it, once."""
+"""Options of more than one verb, and those that are fields of a dataclass: its docstring and defaults say it, once."""
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from folioscope.docstrings import described
 from folioscope.types import GenerateOptions
 
+Verb = TypeVar("Verb", bound=Callable[..., None])
+
+Output = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="DIR", file_okay=False, help="Write files here, and print their paths."),
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a model on the hub.")]
+Device = Annotated[str, typer.Option(help="auto, cuda, cuda:1, mps, cpu.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite files.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+
 
 def generate_option(name: str, **settings: Any) -> Any:
     """The option for a field of GenerateOptions, with the help that its docstring gives."""
     return typer.Option(help=described(GenerateOptions, name), **settings)
+
+
+def with_options_of(kind: type, *left_out: str) -> Callable[[Verb], Verb]:
+    """A verb that takes `**keywords` gets an option for each field of a dataclass but those left out.
+
+    The type is that of the field's default.
+    """
+
+    def add(verb: Verb) -> Verb:
+        signature = inspect.signature(verb, eval_str=True)
+        own = [given for given in signature.parameters.values() if given.kind is not given.VAR_KEYWORD]
+        more = [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=Annotated[type(field.default), typer.Option(help=described(kind, field.name))],
+            )
+            for field in fields(kind)
+            if field.name not in left_out
+        ]
+        parameters = {given.name: given for given in (*own, *more)}
+        verb.__signature__ = signature.replace(parameters=list(parameters.values()))  # pyright: ignore
+        verb.__annotations__ = {name: given.annotation for name, given in parameters.items()}
+        return verb
+
+    return add

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from folioscope.cli.options import generate_option
+from folioscope.cli.inputs import sources_of
+from folioscope.cli.options import Device, Dtype, Force, Output, Quiet, Revision, generate_option
 from folioscope.cli.report import Report
 from folioscope.config import MODES
-from folioscope.types import Document, FolioscopeError, GenerateOptions, InputError, PageResult
+from folioscope.types import Document, GenerateOptions, InputError, PageResult
 
 if TYPE_CHECKING:
     from folioscope.read import Reader
@@ -36,10 +37,7 @@ def read(
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH", help="Images, PDFs, folders or patterns of them; - is stdin.")
     ],
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="DIR", file_okay=False, help="Write files here, and print their paths."),
-    ] = None,
+    output: Output = None,
     formats: Annotated[
         str | None, typer.Option("--format", help=f"What to write, by commas; without, {FORMATS}.")
     ] = None,
@@ -53,16 +51,16 @@ def read(
     dpi: Annotated[float | None, typer.Option(min=1, help="Resolution PDFs are rendered in; without, 144.")] = None,
     password: Annotated[str | None, typer.Option(help="Opens encrypted PDFs.")] = None,
     model: Annotated[str | None, typer.Option(help="A checkpoint's folder or hub id; without, the embedded.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a model on the hub.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cuda, cuda:1, mps, cpu.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     stream: Annotated[bool, typer.Option("--stream", help="Print the model's text as it is decoded.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files.")] = False,
+    force: Force = False,
     max_new_tokens: Annotated[int | None, generate_option("max_new_tokens")] = GenerateOptions.max_new_tokens,
     temperature: Annotated[float, generate_option("temperature")] = GenerateOptions.temperature,
     seed: Annotated[int | None, generate_option("seed")] = GenerateOptions.seed,
     batch_size: Annotated[int, typer.Option(min=1, help="Pages of an input decoded at a time.")] = 1,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Read images and PDFs: Markdown on stdout or, with -o, files.
 
@@ -79,7 +77,7 @@ def read(
     how = {"prompt": prompt, "mode": choose_mode(mode), "pages": pages, "dpi": dpi, "password": password}
     if stream and batch_size > 1:
         raise InputError("--stream shows one page at a time: leave out --batch-size")
-    targets = _targets(_sources(paths, report), output, formats, force, report)
+    targets = _targets(sources_of(paths, report), output, formats, force, report)
     if targets:
         reader = Reader.from_pretrained(model, device=device, dtype=dtype, revision=revision)
         how |= {"options": replace(reader.options, **chosen), "batch_size": batch_size}
@@ -88,19 +86,6 @@ def read(
                 with report.input(source):
                     _deliver(_read(reader, source, how, stream, report), source, target, stream, report)
     raise typer.Exit(report.exit_code)
-
-
-def _sources(paths: Sequence[str], report: Report) -> list[str]:
-    """The files to read, each once."""
-    from folioscope.pages import expand_sources
-
-    sources: dict[str, None] = {}
-    for path in paths:
-        try:
-            sources.update(dict.fromkeys(expand_sources([path])))
-        except FolioscopeError as error:
-            report.error(error)
-    return list(sources)
 
 
 def _targets(

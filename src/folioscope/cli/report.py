@@ -72,7 +72,13 @@ class Report:
         except FolioscopeError as error:
             self.error(error if str(error).startswith(name) else f"{name}: {error}")
         if self._bar:
-            self._bar.advance(self._bar.task_ids[0])
+            self._bar.update(self._bar.task_ids[0], completed=int(self._bar.tasks[0].completed) + 1)
+
+    def portion(self, done: int, total: int) -> None:
+        """How much is done of the present input."""
+        if self._bar:
+            part = min(done / total, 0.999)  # the rest comes with the end of the input
+            self._bar.update(self._bar.task_ids[0], completed=int(self._bar.tasks[0].completed) + part)
 
     def now(self, doing: str) -> None:
         """What is being done, beside the bar."""

@@ -11,9 +11,9 @@ from io import BytesIO
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from folioscope.masks import Mask
+from folioscope.masks import Mask, MaskPrompt
 from folioscope.types import InputError
 
 Ring: TypeAlias = "list[tuple[int, int]]"
@@ -21,6 +21,9 @@ Step: TypeAlias = "tuple[int, int]"
 
 VEIL, OUTLINE = 0.45, 1.0
 """How much of an object's colour covers it, and its edge."""
+
+DOT_COLOURS, BOX_COLOUR = {0: (230, 40, 40), 1: (30, 160, 60)}, (255, 225, 0)
+"""Of points by their label, and of boxes."""
 
 HUE_STEP = 0.618034
 """The golden section: whatever the number of objects, neighbours in their order differ in colour."""
@@ -138,7 +141,8 @@ def _ring(sides: dict[Step, dict[Step, Step]], step: Step, corner: Step) -> Ring
 def overlay(image: Image.Image, masks: Sequence[Mask]) -> Image.Image:
     """A copy of the RGB image with each object under a colour of its own, the smaller ones on top of the larger.
 
-    Raises InputError for a mask of another image's size.
+    What was pointed at is on top: dots, green on the object and red beside it, and boxes. A mask that was found without
+    a prompt has no such marks. Raises InputError for a mask of another image's size.
     """
     picture = np.array(image, np.float32)  # (height, width, 3)
     colours, cover = np.zeros_like(picture), np.zeros((*picture.shape[:2], 1), np.float32)
@@ -151,7 +155,20 @@ def overlay(image: Image.Image, masks: Sequence[Mask]) -> Image.Image:
         colours[y1:y2, x1:x2][part] = np.multiply(255, colorsys.hsv_to_rgb(number * HUE_STEP % 1, 0.8, 1))
         cover[y1:y2, x1:x2][part] = VEIL
         cover[y1:y2, x1:x2][part & ~_inside(part)] = OUTLINE
-    return Image.fromarray(np.rint(picture + (colours - picture) * cover).astype(np.uint8))
+    covered = Image.fromarray(np.rint(picture + (colours - picture) * cover).astype(np.uint8))
+    _draw_prompts(covered, [mask.prompt for mask in masks if mask.stability is None])
+    return covered
+
+
+def _draw_prompts(picture: Image.Image, prompts: Sequence[MaskPrompt]) -> None:
+    """The marks grow with the picture."""
+    draw, radius, line = ImageDraw.Draw(picture), max(3, max(picture.size) // 110), max(1, max(picture.size) // 400)
+    for prompt in prompts:
+        if prompt.box:
+            draw.rectangle(prompt.box, outline=BOX_COLOUR, width=line)
+        for (x, y), label in zip(prompt.points, prompt.labels or [1] * len(prompt.points), strict=True):
+            if label in DOT_COLOURS:
+                draw.ellipse((x - radius, y - radius, x + radius, y + radius), DOT_COLOURS[label], "white", line)
 
 
 def _inside(part: np.ndarray) -> np.ndarray:

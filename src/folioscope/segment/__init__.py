@@ -10,6 +10,7 @@ Coordinates are (x, y) in pixels of the image, upright.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,10 @@ from folioscope.pages import Source, open_page
 from folioscope.placement import AUTO, best_dtype, choose_device, choose_dtype
 from folioscope.segment.everything import Progress, everything
 from folioscope.segment.prompts import as_tensors, checked, given_prompt
-from folioscope.segment.scene import Scene
+from folioscope.segment.scene import Scene, kept
 from folioscope.segment.upscale import masks_of
 from folioscope.storage import weight_files
-from folioscope.types import CheckpointError, InputError
+from folioscope.types import CheckpointError, InputError, Page
 from folioscope.views import sam_view
 from folioscope.weights import load_sam
 
@@ -83,17 +84,31 @@ class Segmenter:
             asked = best_dtype(place, sum(file.stat().st_size for file in files))
         return cls(load_sam(path, device=place, dtype=asked), str(path_or_id or path))
 
-    def embed(self, image: Source) -> Scene:
-        """Encode an image: a path, bytes, stream, Pillow image, or array (height, width[, 1, 3 or 4]).
+    def embed(self, image: Source | Page, *, keep_in: str | Path | None = None) -> Scene:
+        """Encode an image: a path, bytes, stream, Pillow image, array (height, width[, 1, 3 or 4]), or opened page.
 
-        It is turned upright as its EXIF says, and transparency becomes white. Raises InputError if it cannot be had.
+        It is turned upright as its EXIF says, and transparency becomes white.
+
+        Args:
+            image: Of a PDF or TIFF, the first page.
+            keep_in: A folder: the embedding is taken from there if these weights have embedded these pixels before, and
+                else is kept there, in a file that `Scene.load` reads too.
+
+        Raises:
+            InputError: The image cannot be had.
+            OutputError: The folder cannot be written.
         """
-        return self.embed_many([image])[0]
+        return self._scene(_opened(image), keep_in)
+
+    def _scene(self, page: Page, keep_in: str | Path | None) -> Scene:
+        if keep_in is None:
+            return self.embed_many([page])[0]
+        return kept(keep_in, page, self.model.vit, lambda: self._scene(page, None))
 
     @torch.no_grad()
-    def embed_many(self, images: Sequence[Source], *, batch_size: int = 1) -> list[Scene]:
+    def embed_many(self, images: Sequence[Source | Page], *, batch_size: int = 1) -> list[Scene]:
         """Encode images of any sizes, `batch_size` at once; see `embed`."""
-        views = [sam_view(open_page(image).image, self.model.config.vit.image_size) for image in images]
+        views = [sam_view(_opened(image).image, self.model.config.vit.image_size) for image in images]
         batches = [views[start : start + batch_size] for start in range(0, len(views), batch_size)]
         embeddings = [
             embedding
@@ -181,22 +196,38 @@ class Segmenter:
         )
 
     def segment_all(
-        self, image: Source, options: EverythingOptions | None = None, *, progress: Progress | None = None
+        self,
+        image: Source | Page | Scene,
+        options: EverythingOptions | None = None,
+        *,
+        progress: Progress | None = None,
+        keep_in: str | Path | None = None,
     ) -> list[Mask]:
         """Cut out everything: a grid of points is the prompt, and only good masks that differ are kept.
 
         Args:
-            image: As for `embed`.
+            image: As for `embed`; or what that returned, for options without crops.
             options: Meta's, with its defaults if None.
             progress: Called with how many batches of points are done, and how many there are.
+            keep_in: As for `embed`, for the embedding of the image and of each crop.
 
         Returns:
-            The masks with `score`, `stability`, `crop` and the point as their prompt; maybe none.
+            The masks, best first, with `score`, `stability`, `crop` and the point as their prompt; maybe none.
 
         Raises:
-            InputError: The image cannot be had.
+            InputError: The image cannot be had, or a scene is given and crops are asked for.
         """
-        return everything(self, open_page(image).image, options or EverythingOptions(), progress)
+        options = options or EverythingOptions()
+        if isinstance(image, Scene):
+            if options.crop_n_layers:
+                raise InputError(f"crop_n_layers={options.crop_n_layers}: a scene has no crops; give the image")
+            return everything(self, image.frame.size, lambda _: image, options, progress)
+        page = _opened(image)
+
+        def embed(crop: tuple[int, int, int, int]) -> Scene:
+            return self._scene(replace(page, image=page.image.crop(crop)), keep_in)
+
+        return everything(self, page.image.size, embed, options, progress)
 
 
 def _located(path_or_id: str | Path | None, **where: Any) -> Path:
@@ -207,6 +238,10 @@ def _located(path_or_id: str | Path | None, **where: Any) -> Path:
         return EMBEDDED
     path = Path(path_or_id).expanduser()
     return path if path.is_file() else hub.resolve(path_or_id, **where)
+
+
+def _opened(image: Source | Page) -> Page:
+    return image if isinstance(image, Page) else open_page(image)
 
 
 def _batches(prompts: Sequence[MaskPrompt], size: int) -> Iterator[list[MaskPrompt]]:

@@ -9,10 +9,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from folioscope.masks import EverythingOptions, Mask, MaskPrompt, runs_of
@@ -23,25 +22,27 @@ from folioscope.segment.upscale import upscaled
 
 if TYPE_CHECKING:
     from folioscope.segment import Segmenter
+    from folioscope.segment.scene import Scene
 
 EDGE_PIXELS = 20
 """A mask this near to a crop's edge is likely cut off by it."""
 
 PixelBox = tuple[int, int, int, int]
 Progress = Callable[[int, int], None]
+Embed: TypeAlias = "Callable[[PixelBox], Scene]"
 
 
 def everything(
-    segmenter: Segmenter, image: Image.Image, options: EverythingOptions, progress: Progress | None
+    segmenter: Segmenter, size: tuple[int, int], embed: Embed, options: EverythingOptions, progress: Progress | None
 ) -> list[Mask]:
-    """The masks of an RGB image; see `Segmenter.segment_all`."""
-    crops = crop_boxes(image.size, options.crop_n_layers, options.crop_overlap_ratio)
+    """The masks of an image of `size`, whose crops `embed` embeds; see `Segmenter.segment_all`."""
+    crops = crop_boxes(size, options.crop_n_layers, options.crop_overlap_ratio)
     grids = point_grids(options)
     total = sum(math.ceil(len(grids[layer]) / options.points_per_batch) for _, layer in crops)
     done, masks = 0, []
     for crop, layer in crops:
         found: list[Mask] = []
-        for some in _found(segmenter, image, crop, grids[layer], options):
+        for some in _found(segmenter, embed(crop), size, crop, grids[layer], options):
             found += some
             done += 1
             if progress:
@@ -85,12 +86,15 @@ def _grid(side: int) -> np.ndarray:
 
 
 def _found(
-    segmenter: Segmenter, image: Image.Image, crop: PixelBox, grid: np.ndarray, options: EverythingOptions
+    segmenter: Segmenter,
+    scene: Scene,
+    size: tuple[int, int],
+    crop: PixelBox,
+    grid: np.ndarray,
+    options: EverythingOptions,
 ) -> Iterator[list[Mask]]:
-    """The masks of each batch of points that pass every filter, in pixels of the whole image."""
-    part = image.crop(crop)
-    scene = segmenter.embed(part)
-    points = grid * part.size
+    """The masks of each batch of points in a crop that pass every filter, in pixels of the whole image of `size`."""
+    points = grid * scene.frame.size
     for start in range(0, len(points), options.points_per_batch):
         some = points[start : start + options.points_per_batch]
         prediction = segmenter.decode(scene, [_click(x, y) for x, y in some])
@@ -103,8 +107,8 @@ def _found(
             stability = stability_score(mask, options.stability_score_offset)
             if options.stability_score_thresh <= 0 or bool(stability >= options.stability_score_thresh):
                 x, y = some[row // prediction.iou.shape[2]] + crop[:2]
-                whole = runs_of(_uncropped(mask > 0, crop, image.size))
-                masks.append(Mask(image.size, whole, scores[row].item(), _click(x, y), stability.item(), crop))
+                whole = runs_of(_uncropped(mask > 0, crop, size))
+                masks.append(Mask(size, whole, scores[row].item(), _click(x, y), stability.item(), crop))
         yield [mask for mask in masks if not is_cut_off(mask)]
 
 
@@ -145,8 +149,8 @@ def _best(masks: Sequence[Mask], scores: Sequence[float], most: float) -> list[M
 
 
 def _tidied(masks: Sequence[Mask], options: EverythingOptions) -> list[Mask]:
-    """The masks without small holes and islands; where that makes two alike, one that was so before stays."""
-    arrays = [without_small_regions(mask.array, options.min_mask_region_area) for mask in masks]
-    tidied = [replace(mask, runs=runs_of(array)) for mask, array in zip(masks, arrays, strict=True)]
-    scores = [float(before.runs == after.runs) for before, after in zip(masks, tidied, strict=True)]
+    """The masks without small holes and islands; where that makes two alike, one that had none stays."""
+    cleared = [without_small_regions(mask.array, options.min_mask_region_area) for mask in masks]
+    tidied = [replace(mask, runs=runs_of(array)) for mask, (array, _) in zip(masks, cleared, strict=True)]
+    scores = [float(not found) for _, found in cleared]
     return _best(tidied, scores, max(options.box_nms_thresh, options.crop_nms_thresh))

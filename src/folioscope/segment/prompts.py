@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from folioscope.masks import MaskPrompt
@@ -16,6 +17,10 @@ from folioscope.types import Box, InputError
 from folioscope.views import SamFrame
 
 LABELS = {FOREGROUND: "on the object", BACKGROUND: "beside it", NOT_A_POINT: "not a point", PADDING: "padding"}
+
+UNSURE = 1e-3
+"""Probability that a plain mask is wrong about a pixel. It becomes a logit, and what is outside the image becomes 0, as
+in micro-sam (`_compute_logits_from_mask`), whose authors found that the model does not understand other padding."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,16 @@ def _mask(given: Any, side: int) -> np.ndarray:
     if not np.isfinite(mask).all():
         raise InputError("mask: holds NaN or infinity; expected finite logits")
     return mask.astype(np.float32)
+
+
+def rough_logits(mask: Image.Image, side: int) -> np.ndarray:
+    """A grey picture of the whole image as float32 (side, side) mask logits: white is the object."""
+    frame = SamFrame(mask.size, side)
+    scaled = np.asarray(mask.resize(frame.scaled, Image.Resampling.BILINEAR), np.float32) / 255
+    odds = np.clip(scaled, UNSURE, 1 - UNSURE)
+    logits = np.zeros((side, side), np.float32)
+    logits[: frame.scaled[1], : frame.scaled[0]] = np.log(odds / (1 - odds))
+    return logits
 
 
 def _numbers(name: str, given: Any, shape: str) -> np.ndarray:

@@ -23,18 +23,21 @@ class Regions:
     numbers: np.ndarray
 
 
-def without_small_regions(array: np.ndarray, area: int) -> np.ndarray:
+def without_small_regions(array: np.ndarray, area: int) -> tuple[np.ndarray, bool]:
     """A bool (height, width) array with its holes filled, then its islands removed, that have less than `area` pixels.
 
     If all islands are small, the largest stays. Background around the object counts as a hole, as in Meta's code.
+    Also returns whether there was a small region, which may be the one that stays.
     """
     holes = connected(~array)
-    filled = array | _drawn(holes, holes.sizes < area, array.shape)
+    small_holes = holes.sizes < area
+    filled = array | _drawn(holes, small_holes, array.shape)
     islands = connected(filled)
     small = islands.sizes < area
+    found = bool(small_holes.any() or small.any())
     if len(small) and small.all():
         small[islands.sizes.argmax()] = False
-    return filled & ~_drawn(islands, small, array.shape)
+    return filled & ~_drawn(islands, small, array.shape), found
 
 
 def connected(array: np.ndarray) -> Regions:
