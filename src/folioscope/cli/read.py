@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from folioscope.cli.cut import Cutter, check_cut
 from folioscope.cli.inputs import sources_of
 from folioscope.cli.options import Device, Dtype, Force, Output, Quiet, Revision, generate_option
 from folioscope.cli.report import Report
@@ -52,6 +53,13 @@ def read(
     password: Annotated[str | None, typer.Option(help="Opens encrypted PDFs.")] = None,
     model: Annotated[str | None, typer.Option(help="A checkpoint's folder or hub id; without, the embedded.")] = None,
     revision: Revision = None,
+    cut: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL", help="Cut the regions with this label out of their pages, as clear PNGs."),
+    ] = None,
+    segmenter: Annotated[
+        str | None, typer.Option(help="What --cut cuts with: a folder, .pth file or hub id; without, the embedded.")
+    ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     stream: Annotated[bool, typer.Option("--stream", help="Print the model's text as it is decoded.")] = False,
@@ -77,14 +85,19 @@ def read(
     how = {"prompt": prompt, "mode": choose_mode(mode), "pages": pages, "dpi": dpi, "password": password}
     if stream and batch_size > 1:
         raise InputError("--stream shows one page at a time: leave out --batch-size")
+    check_cut(cut, segmenter, output)
     targets = _targets(sources_of(paths, report), output, formats, force, report)
     if targets:
         reader = Reader.from_pretrained(model, device=device, dtype=dtype, revision=revision)
+        cutter = Cutter.load(cut, segmenter, device=device, dtype=dtype) if cut else None
         how |= {"options": replace(reader.options, **chosen), "batch_size": batch_size}
         with report.progress(len(targets), hidden=stream):
             for source, target in targets.items():
                 with report.input(source):
-                    _deliver(_read(reader, source, how, stream, report), source, target, stream, report)
+                    document = _read(reader, source, how, stream, report)
+                    _deliver(document, source, target, stream, report)
+                    if cutter and target:
+                        cutter.save(document, target.folder, target.stem, target.force, report)
     raise typer.Exit(report.exit_code)
 
 
