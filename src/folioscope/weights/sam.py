@@ -81,7 +81,7 @@ HF_NAMES = Names(
 
 _LAYOUTS: Mapping[Layout, Names] = {"hf": HF_NAMES, "meta": META_NAMES}
 
-_NORM_EPS: Mapping[Layout, float] = {"hf": 1e-6, "meta": 1e-5}
+NORM_EPS: Mapping[Layout, float] = {"hf": 1e-6, "meta": 1e-5}
 """What the two implementations have in the decoder's blocks; of the two, only transformers' config can say it."""
 
 _HEADS_NOTE = "mask_decoder_heads"
@@ -116,7 +116,7 @@ def load_sam(
     if not path.exists():
         raise CheckpointError(f"{path}: no such file or folder; give a SAM's folder or .pth file")
     if path.is_dir() and config is None:
-        config = SamConfig.from_dict(read_json(path / "config.json"))
+        config = _published(path)
     files = weight_files(path) if path.is_dir() else [path]
     shapes = {key: tensor.shape for file in files for key, tensor in stored_tensors(file)}
     layout = _layout(path, shapes)
@@ -125,6 +125,14 @@ def load_sam(
     whose = "config.json's" if path.is_dir() else "a"
     refusal = f"{path}: these weights are not {whose} SAM"
     return filled(model, fitting(files, _LAYOUTS[layout], model.state_dict(), device, dtype, refusal))
+
+
+def _published(folder: Path) -> SamConfig:
+    try:
+        return SamConfig.from_dict(read_json(folder / "config.json"))
+    except CheckpointError as error:
+        message = str(error)
+        raise CheckpointError(message if message.startswith(str(folder)) else f"{folder}: {message}") from error
 
 
 def _layout(path: Path, keys: Collection[str]) -> Layout:
@@ -140,7 +148,7 @@ def _inferred(file: Path, shapes: Mapping[str, Sequence[int]], layout: Layout) -
     heads = stored_notes(file).get(_HEADS_NOTE)
     heads = heads if isinstance(heads, int) else None
     try:
-        return config_from_shapes(_LAYOUTS[layout], shapes, heads, _NORM_EPS[layout])
+        return config_from_shapes(_LAYOUTS[layout], shapes, heads, NORM_EPS[layout])
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error}") from error
 
