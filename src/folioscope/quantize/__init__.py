@@ -1,0 +1,125 @@
+"""Weights of fewer bits, chosen when a checkpoint is loaded, and the quick paths of the CPU.
+
+What is quantised is a table; everything else (router, norms, embeddings, position tables) keeps its floats.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from folioscope import native
+from folioscope.config import OcrConfig
+from folioscope.model.ocr import DeepseekOcr
+from folioscope.native.layout import Kind
+from folioscope.quantize.modules import TAKES_PLACE_OF, PackedLinear
+from folioscope.storage import read_json
+from folioscope.types import CheckpointError, InputError
+from folioscope.weights import load_ocr, save_ocr
+
+QUANTISED: tuple[Kind, ...] = ("int8", "int4")
+"""Names of dtypes that are not torch's: integer weights, float activations."""
+
+TABLE: tuple[tuple[str, Kind | None], ...] = (
+    (r"decoder\.head", None),
+    (r"decoder\.blocks\.\d+\.(self_attn|mlp)\..*_proj", None),
+)
+"""Full names of the linear layers that are quantised, as patterns, and the kind each has in any quantised model; None is
+the kind asked for."""
+
+NOTE = "quantization_config"
+METHOD = "folioscope"
+"""What `config.json` says of a quantised checkpoint, under the key that transformers uses."""
+
+
+def load_reader(
+    folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | Kind | None = None
+) -> tuple[DeepseekOcr, dict[str, Tensor]]:
+    """Load DeepSeek-OCR as `load_ocr` does, in floats or quantised, ready for the CPU's quick paths.
+
+    A published checkpoint is quantised as it is read, tensor by tensor; one that `quantise` wrote is mapped.
+
+    Args:
+        dtype: As `load_ocr` takes it, or "int8" or "int4"; None keeps what is stored.
+
+    Raises:
+        InputError: Quantised weights on a device that is not a CPU.
+        CheckpointError: As `load_ocr`; or the checkpoint is quantised and something else was asked for.
+    """
+    stored = stored_kind(folder)
+    wanted = dtype if isinstance(dtype, str) else None
+    if stored and dtype is not None and wanted != stored:
+        raise CheckpointError(f"{folder}: its weights are {stored}; load it as that, or load the original checkpoint")
+    kind, place = stored or wanted, torch.device(device)
+    if kind and place.type != "cpu":
+        raise InputError(f"dtype {kind} on {place}: quantised weights are for the CPU; use bfloat16 or float16 there")
+    floats = None if isinstance(dtype, str) else dtype
+    if stored:
+        model, carried = load_ocr(folder, make=lambda config: quantised(DeepseekOcr(config), stored))
+    else:
+        model, carried = load_ocr(folder, device=place, dtype=floats)
+    if kind and not stored:
+        quantised(model, kind)
+    if place.type == "cpu":
+        prepare(model)
+    return model, carried
+
+
+def stored_kind(folder: str | Path) -> Kind | None:
+    """What a checkpoint's weights were quantised to. Raises CheckpointError if that was not done here."""
+    note = read_json(Path(folder) / "config.json").get(NOTE)
+    if note is None:
+        return None
+    kind = note.get("dtype") if isinstance(note, dict) and note.get("quant_method") == METHOD else None
+    if kind not in QUANTISED:
+        raise CheckpointError(f"{folder}: quantised in a way that is not Folioscope's; give the original checkpoint")
+    return kind
+
+
+def quantised(model: DeepseekOcr, kind: Kind) -> DeepseekOcr:
+    """The model itself, with the linear layers of the table quantised one by one."""
+    for parent, name, linear, special in _linears(model):
+        setattr(parent, name, PackedLinear.of(linear, special or kind))
+    note = {"quant_method": METHOD, "dtype": kind}
+    model.config = dataclasses.replace(model.config, published={**model.config.published, NOTE: note})
+    return model
+
+
+def _linears(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear, Kind | None]]:
+    for path, parent in list(model.named_modules()):
+        for name, child in list(parent.named_children()):
+            full = f"{path}.{name}"
+            row = next((special for pattern, special in TABLE if re.fullmatch(pattern, full)), "")
+            if isinstance(child, nn.Linear) and row != "":
+                yield parent, name, child, row
+
+
+def prepare(model: DeepseekOcr) -> DeepseekOcr:
+    """The model itself, with the decoder's modules in the form that runs quickest on this CPU.
+
+    Does nothing to a float model where the kernels are missing or its weights are not bfloat16.
+    """
+    if NOTE not in model.config.published:
+        if not native.available() or model.dtype != torch.bfloat16:
+            return model
+        for parent, name, linear, _ in _linears(model):
+            setattr(parent, name, PackedLinear.of(linear, "bfloat16"))
+    for module in model.decoder.modules():
+        module.__class__ = TAKES_PLACE_OF.get(type(module), type(module))
+        if isinstance(module, PackedLinear):
+            module.settle()
+    return model
+
+
+def quantise(source: str | Path, target: str | Path, kind: Kind) -> None:
+    """Write a quantised copy of a checkpoint, which loads as any other. Raises CheckpointError and OutputError."""
+    if stored := stored_kind(source):
+        raise CheckpointError(f"{source}: its weights are {stored} already; give the original checkpoint")
+    model, carried = load_ocr(source)
+    save_ocr(quantised(model, kind), carried, target)

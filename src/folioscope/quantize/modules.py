@@ -1,0 +1,172 @@
+"""The decoder's modules as they run on a CPU: same names and results, quicker paths where the kernels are there.
+
+Each class takes the place of the plain one (`module.__class__`, as torch.nn.utils.parametrize does it) and falls back to
+its forward; between blocks activations are float32, whatever the weights are.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from folioscope import native
+from folioscope.model.cache import KVCache
+from folioscope.model.decoder import Attention, RMSNorm
+from folioscope.model.moe import MoE, SwiGLU
+from folioscope.native.layout import Kind, pack, packed_shapes, unpacked
+from folioscope.native.torch_path import Product
+
+
+class PackedLinear(nn.Module):
+    """A linear layer without bias whose weight lies as the kernels read it.
+
+    Attributes:
+        kind: "int8", "int4", or "bfloat16" for a weight that is as checkpoints have it.
+        weight, scale: See `folioscope.native.layout`; no scale for bfloat16.
+    """
+
+    weight: Tensor
+    scale: Tensor | None
+
+    def __init__(self, kind: Kind, inputs: int, outputs: int, weight: Tensor, scale: Tensor | None):
+        super().__init__()
+        self.kind: Kind = kind
+        self.in_features, self.out_features = inputs, outputs
+        self.register_buffer("weight", weight)
+        self.register_buffer("scale", scale)
+        self._product: Product | None = None
+
+    @classmethod
+    def of(cls, linear: nn.Linear, kind: Kind) -> PackedLinear:
+        """The layer with its weight quantised; on the meta device, with the shapes it will have."""
+        assert linear.bias is None
+        weight = linear.weight.detach()
+        outputs, inputs = weight.shape
+        if kind == "bfloat16":
+            return cls(kind, inputs, outputs, weight, None)
+        shapes = packed_shapes(kind, outputs, inputs)
+        data = torch.empty(shapes[0], dtype=torch.uint8, device=weight.device)
+        scale_dtype = torch.float32 if kind == "int8" else torch.bfloat16
+        scale = torch.empty(shapes[1], dtype=scale_dtype, device=weight.device)
+        if not weight.is_meta and native.available():
+            weight = weight if weight.dtype == torch.bfloat16 else weight.float()
+            native.pack(weight.contiguous(), kind, data, scale)
+        elif not weight.is_meta:
+            data, scale = pack(weight, kind)
+        return cls(kind, inputs, outputs, data, scale)
+
+    @property
+    def packed(self) -> native.Weight:
+        return native.Weight(self.kind, self.out_features, self.in_features, self.weight, self.scale)
+
+    def settle(self) -> None:
+        """Without the kernels: what stock operators need takes the place of the weight."""
+        if self.kind != "bfloat16" and not native.available() and self._product is None:
+            self._product = Product(self.packed)
+            self.weight, self.scale = torch.empty(0, dtype=torch.uint8), None
+
+    def widened(self) -> Tensor:
+        """The weight (outputs, inputs) float32 that this layer multiplies with."""
+        if self.scale is None:
+            return self.weight.float()
+        return unpacked(self.weight, self.scale, self.kind, self.out_features, self.in_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, inputs) to (…, outputs) float32."""
+        if native.available():
+            return native.linear(native.Bank([self.packed]), x)
+        if self.kind == "bfloat16":
+            return F.linear(x.to(self.weight.dtype), self.weight).float()
+        self.settle()
+        assert self._product is not None
+        return self._product(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, kind={self.kind}"
+
+
+class Banked(nn.Module):
+    """A module that keeps its weights' addresses for the kernels, until the weights change."""
+
+    _banks: dict[str, native.Bank] | None = None
+
+    def bank(self, name: str, *layers: nn.Module) -> native.Bank:
+        if self._banks is None:
+            self._banks = {}
+        if name not in self._banks:
+            self._banks[name] = native.Bank([layer.packed for layer in layers])  # pyright: ignore
+        return self._banks[name]
+
+    def _apply(self, fn, recurse: bool = True):  # noqa: ANN001, ANN202
+        self._banks = None
+        return super()._apply(fn, recurse)
+
+
+class PackedAttention(Banked, Attention):
+    """Attention whose decoding step is two products and one call between them."""
+
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], positions: Tensor, cache: KVCache | None) -> Tensor:
+        if cache is None or x.shape[1] != 1 or self.head_dim % 16 or not native.available():
+            return super().forward(x, rotation, positions, cache)
+        qkv = native.linear(self.bank("qkv", self.q_proj, self.k_proj, self.v_proj), x[:, 0])
+        turn = rotation[0][:, 0, 0], rotation[1][:, 0, 0]  # (B, hd) each
+        heads = self.q_proj.out_features // self.head_dim
+        keys, values = cache.keys[self.layer], cache.values[self.layer]
+        mixed = native.attend(qkv, turn, keys, values, positions[:, 0], heads)  # (B, heads * hd)
+        return native.linear(self.bank("out", self.o_proj), mixed)[:, None]  # (B, 1, hidden)
+
+
+class PackedSwiGLU(Banked, SwiGLU):
+    """A gated network of one call, which is a mixture of the one expert that every row has."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not native.available():
+            return super().forward(x)
+        rows = x.flatten(0, -2)  # (N, hidden)
+        nobody = torch.empty(len(rows), 0, dtype=torch.int64), torch.empty(len(rows), 0)
+        bank = self.bank("all", self.gate_proj, self.up_proj, self.down_proj)
+        return native.experts(bank, True, rows, *nobody).view(x.shape)
+
+
+class PackedMoE(Banked, MoE):
+    """A mixture of experts, the shared ones included, of one call."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not native.available():
+            return super().forward(x)
+        rows = x.flatten(0, -2)  # (N, hidden)
+        weights, ids = self.gate(rows)  # (N, k)
+        return native.experts(self._bank(), True, rows, ids, weights).view(x.shape)
+
+    def _bank(self) -> native.Bank:
+        if self._banks is not None and "all" in self._banks:
+            return self._banks["all"]
+        networks = (*self.experts, self.shared_experts)
+        return self.bank("all", *(layer for one in networks for layer in (one.gate_proj, one.up_proj, one.down_proj)))
+
+
+class PackedNorm(RMSNorm):
+    """RMSNorm of float32 activations."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if native.available() and x.dtype == torch.float32:
+            return native.norm(x, self.weight, self.eps)
+        return super().forward(x)
+
+
+class WideEmbedding(nn.Embedding):
+    """Embeddings in float32, whatever their table is stored in."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input).float()
+
+
+TAKES_PLACE_OF: dict[type[nn.Module], type[nn.Module]] = {
+    Attention: PackedAttention,
+    MoE: PackedMoE,
+    SwiGLU: PackedSwiGLU,
+    RMSNorm: PackedNorm,
+    nn.Embedding: WideEmbedding,
+}
+"""Of the decoder's modules; linear layers are replaced by PackedLinear."""
