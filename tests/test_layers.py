@@ -13,8 +13,9 @@ from conftest import ROOT
 LAYERS = (
     ("types",),
     ("config", "docstrings", "masks"),
-    ("model", "pages", "views", "tokens", "grounding", "sampling", "repetition", "storage", "placement"),
-    ("weights", "quantize", "generate", "export", "native", "hub"),
+    ("model", "pages", "views", "tokens", "grounding", "sampling", "repetition", "storage", "placement", "native"),
+    ("weights", "generate", "export", "hub"),
+    ("quantize",),
     ("read", "segment"),
     ("processing", "pretrained"),
     ("serve", "train", "batch", "bench"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -45,10 +45,13 @@ def mapped_device(device_map: Any) -> torch.device:
     return choose_device(f"cuda:{device_map}" if isinstance(device_map, int) else str(device_map))
 
 
-def choose_dtype(name: str) -> torch.dtype | None:
-    """The dtype of that name; None for "auto", which `best_dtype` then decides. Raises InputError."""
+def choose_dtype(name: str, also: Sequence[str] = ()) -> torch.dtype | None:
+    """The dtype of that name; None for "auto", which `best_dtype` then decides.
+
+    Raises InputError, which lists these names and what the caller takes `also`.
+    """
     if name not in (AUTO, *DTYPES):
-        raise InputError(f"dtype {name!r}: there is no such dtype; choose from {', '.join([AUTO, *DTYPES])}")
+        raise InputError(f"dtype {name!r}: there is no such dtype; choose from {', '.join([AUTO, *DTYPES, *also])}")
     return DTYPES.get(name)
 
 

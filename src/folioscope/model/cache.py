@@ -30,6 +30,10 @@ class KVCache:
         self._extent = 0  # the longest row, known without asking the device
 
     @property
+    def dtype(self) -> torch.dtype:
+        return self.keys.dtype
+
+    @property
     def places(self) -> int:
         """Rows there is room for."""
         return self.keys.shape[1]
@@ -52,8 +56,8 @@ class KVCache:
         """Store (rows, heads, T, hd) at `positions` (rows, T); return all keys and values up to the longest row."""
         count = keys.shape[0]
         rows = torch.arange(count, device=keys.device)[:, None]
-        self.keys[layer][rows, :, positions] = keys.transpose(1, 2)
-        self.values[layer][rows, :, positions] = values.transpose(1, 2)
+        self.keys[layer][rows, :, positions] = keys.transpose(1, 2).to(self.dtype)
+        self.values[layer][rows, :, positions] = values.transpose(1, 2).to(self.dtype)
         seen = self._extent + positions.shape[1]
         return self.keys[layer, :count, :, :seen], self.values[layer, :count, :, :seen]  # (rows, heads, seen, hd)
 

@@ -69,13 +69,16 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], positions: Tensor, cache: KVCache | None) -> Tensor:
         q, k = self.queries_keys(x, rotation)
         v = self._heads(self.v_proj(x))
-        if cache is None:
-            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.groups > 1)
-        else:
-            k, v = cache.append(self.layer, positions, k, v)
-            past = torch.arange(k.shape[2], device=x.device)
-            visible = past <= positions[:, None, :, None]  # (B, 1, T, seen)
-            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, enable_gqa=self.groups > 1)
+        visible = None
+        if cache is not None:
+            q, past = q.to(cache.dtype), cache.append(self.layer, positions, k, v)
+            if cache.extent:  # else what has just come is all there is
+                k, v = past
+                visible = torch.arange(k.shape[2], device=x.device) <= positions[:, None, :, None]  # (B, 1, T, seen)
+            k, v = k.to(q.dtype), v.to(q.dtype)
+        mixed = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=visible, is_causal=visible is None, enable_gqa=self.groups > 1
+        )
         return self.o_proj(mixed.transpose(1, 2).flatten(2))  # (B, T, hidden)
 
     def queries_keys(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

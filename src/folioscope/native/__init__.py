@@ -1,8 +1,8 @@
 """Products with packed weights and the other kernels of decoding, in C where it could be compiled.
 
-The C part is one file, compiled with the wheel or, from a checkout, into the user's cache when it is first needed (a few
-seconds, once). Without a compiler, or with FOLIOSCOPE_NATIVE=0, `available` is False: callers then take the PyTorch path,
-which computes the same (`torch_path` for products; the modules of `folioscope.model` for the rest).
+The C part is one file, compiled with the wheel or, from a checkout, into the user's cache when it is first needed (some
+seconds, once). Without a compiler, or with FOLIOSCOPE_NATIVE=0, `available` is False, and callers take the PyTorch
+path, which computes the same (`torch_path` for products; the modules of `folioscope.model` for the rest).
 
 Threads: as many as `torch.get_num_threads()`, from a small pool of the kernels' own. OpenMP would bring a second
 runtime beside the one inside torch, whose idle threads spin against each other's, and compilers of macOS lack it. The
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from folioscope.native.layout import KINDS, Kind
-from folioscope.native.library import library
+from folioscope.native.library import kernels
 
 __all__ = ["Bank", "Weight", "attend", "available", "experts", "linear", "norm", "pack"]
 
@@ -68,7 +68,7 @@ def _matrix(weight: Weight) -> _Matrix:
 
 def available() -> bool:
     """Whether the kernels below can be called."""
-    return library() is not None
+    return kernels() is not None
 
 
 def linear(bank: Bank, x: Tensor) -> Tensor:
@@ -107,13 +107,13 @@ def attend(
     Args:
         qkv: (batch, (heads + 2 * key heads) * dim) float32, not rotated; overwritten.
         rotation: Cosines and sines, (batch, dim) float32 each.
-        keys, values: (batch, key heads, capacity, dim), bfloat16 or float32; the last two axes contiguous, `dim` a
-            multiple of 16.
+        keys, values: (batch or more, key heads, capacity, dim), bfloat16 or float32, the last two axes contiguous;
+            `dim` is a multiple of 16.
         positions: (batch,) int64: where the token is stored; it sees 0..position.
     """
     cos, sin = map(_floats, rotation)
-    batch, key_heads, _, dim = keys.shape
-    assert keys.stride() == values.stride() and keys.stride()[2:] == (dim, 1)
+    batch, (key_heads, _, dim) = len(qkv), keys.shape[1:]
+    assert keys.stride() == values.stride() == (*keys.stride()[:2], dim, 1)
     out = torch.empty(batch, heads * dim)
     cache = (keys.data_ptr(), values.data_ptr(), *keys.stride()[:2], int(keys.dtype == torch.float32))
     sizes = (positions.contiguous().data_ptr(), batch, heads, key_heads, dim)
@@ -123,9 +123,9 @@ def attend(
 
 def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """x (…, n) float32 / rms(x) * weight (n,), which is bfloat16 or float32."""
-    loaded = library()
-    assert loaded is not None and x.dtype == torch.float32
-    x = x.contiguous()
+    loaded = kernels()
+    assert loaded is not None
+    x = _floats(x)
     out, n = torch.empty_like(x), x.shape[-1]
     wide = int(weight.dtype == torch.float32)
     loaded.folio_norm(x.data_ptr(), weight.data_ptr(), out.data_ptr(), x.numel() // n, n, wide, eps)
@@ -136,7 +136,8 @@ def pack(weight: Tensor, kind: Kind, data: Tensor, scale: Tensor) -> None:
     """Fill `data` and `scale` as `layout.pack` would, from (rows, columns) bfloat16 or float32."""
     rows, columns = weight.shape
     wide = int(weight.dtype == torch.float32)
-    assert weight.is_contiguous() and (wide or weight.dtype == torch.bfloat16)
+    assert wide or weight.dtype == torch.bfloat16
+    weight = weight.contiguous()
     sizes = (wide, KINDS.index(kind), rows, columns)
     _call("folio_pack", weight.data_ptr(), *sizes, data.data_ptr(), scale.data_ptr())
 
@@ -146,7 +147,7 @@ def _floats(x: Tensor) -> Tensor:
 
 
 def _call(name: str, *arguments: object) -> None:
-    loaded = library()
+    loaded = kernels()
     assert loaded is not None, "ask available() first"
     if getattr(loaded, name)(*arguments, torch.get_num_threads()):
         raise MemoryError("no memory for the activations of this call")

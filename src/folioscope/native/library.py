@@ -23,7 +23,7 @@ _SIGNATURES = {
 
 
 @cache
-def library() -> ctypes.CDLL | None:
+def kernels() -> ctypes.CDLL | None:
     """The kernels, with the best level selected; None if switched off, not compiled, or not loadable."""
     wanted = os.environ.get("FOLIOSCOPE_NATIVE", "").lower()
     if wanted in OFF:
@@ -56,12 +56,12 @@ def _names(loaded: ctypes.CDLL) -> list[str]:
 
 def levels() -> list[str]:
     """The levels this processor can run, slowest first; empty without the kernels."""
-    loaded = library()
+    loaded = kernels()
     return _names(loaded) if loaded else []
 
 
 def select(level: str) -> None:
     """Use another of `levels()` from now on, for all threads."""
-    loaded = library()
+    loaded = kernels()
     assert loaded is not None
     loaded.folio_select(levels().index(level))

@@ -15,14 +15,15 @@ from folioscope import hub
 from folioscope.config import Mode, OcrConfig
 from folioscope.generate import OnToken, generate
 from folioscope.model.ocr import DeepseekOcr
-from folioscope.placement import AUTO, choose_dtype, mapped_device
+from folioscope.placement import AUTO, mapped_device
 from folioscope.pretrained.infer import AnyTokenizer, infer
 from folioscope.pretrained.inputs import OcrInputs
 from folioscope.pretrained.sam import SamImageSegmentationOutput, SamModel
 from folioscope.pretrained.sharing import ModelOutput, Shared
+from folioscope.quantize import choose_precision, load_reader
 from folioscope.tokens import PAD, PUBLISHED_IDS
 from folioscope.types import GenerateOptions, InputError
-from folioscope.weights import load_ocr, save_ocr
+from folioscope.weights import save_ocr
 
 __all__ = ["CausalLMOutput", "DeepseekOCRForCausalLM", "SamImageSegmentationOutput", "SamModel"]
 
@@ -77,7 +78,8 @@ class DeepseekOCRForCausalLM(Shared, nn.Module):
 
         Args:
             path_or_id: A folder, a hub id such as "deepseek-ai/DeepSeek-OCR", or None for the embedded checkpoint.
-            dtype: Of the weights: float32, bfloat16 or float16; None and "auto" keep what is stored.
+            dtype: Of the weights: float32, bfloat16, float16, or for the CPU "int8" or "int4" (the decoder's matrices
+                only); None and "auto" keep what is stored.
             torch_dtype: The older name of `dtype`.
             device: Where the weights go; None is the CPU, "auto" what is fastest here.
             device_map: The same, as transformers calls it; a map must put everything in one place.
@@ -91,9 +93,9 @@ class DeepseekOCRForCausalLM(Shared, nn.Module):
         """
         where = {"revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
         place = mapped_device(device if device is not None else device_map)
-        wanted = choose_dtype(str(dtype or torch_dtype or AUTO).removeprefix("torch."))
+        kind, floats = choose_precision(str(dtype or torch_dtype or AUTO).removeprefix("torch."))
         folder = hub.resolve(path_or_id, **where)  # pyright: ignore[reportArgumentType]
-        model = cls(*load_ocr(folder, device=place, dtype=wanted)).eval()
+        model = cls(*load_reader(folder, device=place, dtype=floats, kind=kind)).eval()
         return model.requires_grad_(False)
 
     @property

@@ -9,15 +9,14 @@ import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from folioscope import native
-from folioscope.config import OcrConfig
 from folioscope.model.ocr import DeepseekOcr
 from folioscope.native.layout import Kind
+from folioscope.placement import choose_dtype
 from folioscope.quantize.modules import TAKES_PLACE_OF, PackedLinear
 from folioscope.storage import read_json
 from folioscope.types import CheckpointError, InputError
@@ -30,7 +29,7 @@ TABLE: tuple[tuple[str, Kind | None], ...] = (
     (r"decoder\.head", None),
     (r"decoder\.blocks\.\d+\.(self_attn|mlp)\..*_proj", None),
 )
-"""Full names of the linear layers that are quantised, as patterns, and the kind each has in any quantised model; None is
+"""Full names of the linear layers that are quantised, as patterns, and the kind each has whatever is asked for; None is
 the kind asked for."""
 
 NOTE = "quantization_config"
@@ -39,36 +38,51 @@ METHOD = "folioscope"
 
 
 def load_reader(
-    folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | Kind | None = None
+    folder: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    kind: Kind | None = None,
 ) -> tuple[DeepseekOcr, dict[str, Tensor]]:
     """Load DeepSeek-OCR as `load_ocr` does, in floats or quantised, ready for the CPU's quick paths.
 
     A published checkpoint is quantised as it is read, tensor by tensor; one that `quantise` wrote is mapped.
 
     Args:
-        dtype: As `load_ocr` takes it, or "int8" or "int4"; None keeps what is stored.
+        dtype: Of what is floating-point, as `load_ocr` takes it; None keeps what is stored.
+        kind: "int8" or "int4"; None is what the checkpoint is, which if published is no such thing.
 
     Raises:
         InputError: Quantised weights on a device that is not a CPU.
         CheckpointError: As `load_ocr`; or the checkpoint is quantised and something else was asked for.
     """
-    stored = stored_kind(folder)
-    wanted = dtype if isinstance(dtype, str) else None
-    if stored and dtype is not None and wanted != stored:
+    place, stored = torch.device(device), stored_kind(folder)
+    if stored and kind not in (None, stored):
         raise CheckpointError(f"{folder}: its weights are {stored}; load it as that, or load the original checkpoint")
-    kind, place = stored or wanted, torch.device(device)
+    kind = kind or stored
     if kind and place.type != "cpu":
         raise InputError(f"dtype {kind} on {place}: quantised weights are for the CPU; use bfloat16 or float16 there")
-    floats = None if isinstance(dtype, str) else dtype
-    if stored:
+    if kind is None:
+        model, carried = load_ocr(folder, device=place, dtype=dtype)
+    elif stored:
         model, carried = load_ocr(folder, make=lambda config: quantised(DeepseekOcr(config), stored))
     else:
-        model, carried = load_ocr(folder, device=place, dtype=floats)
-    if kind and not stored:
+        model, carried = load_ocr(folder)
         quantised(model, kind)
-    if place.type == "cpu":
-        prepare(model)
-    return model, carried
+    if kind and dtype:
+        for parameter in model.parameters():  # integers and their scales are none
+            parameter.data = parameter.data.to(dtype)
+    return (prepare(model) if place.type == "cpu" else model), carried
+
+
+def choose_precision(name: str) -> tuple[Kind | None, torch.dtype | None]:
+    """The kind of integers and the dtype of floats that a name asks for, None where it leaves that open.
+
+    Raises InputError for what is no dtype.
+    """
+    if name in QUANTISED:
+        return name, None
+    return None, choose_dtype(name, also=QUANTISED)
 
 
 def stored_kind(folder: str | Path) -> Kind | None:
@@ -92,12 +106,13 @@ def quantised(model: DeepseekOcr, kind: Kind) -> DeepseekOcr:
 
 
 def _linears(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear, Kind | None]]:
+    """Of each linear layer in the table: its parent, its name there, itself, and the kind it always has."""
     for path, parent in list(model.named_modules()):
         for name, child in list(parent.named_children()):
             full = f"{path}.{name}"
-            row = next((special for pattern, special in TABLE if re.fullmatch(pattern, full)), "")
-            if isinstance(child, nn.Linear) and row != "":
-                yield parent, name, child, row
+            rows: list[Kind | None] = [special for pattern, special in TABLE if re.fullmatch(pattern, full)]
+            if isinstance(child, nn.Linear) and rows:
+                yield parent, name, child, rows[0]
 
 
 def prepare(model: DeepseekOcr) -> DeepseekOcr:
@@ -105,11 +120,9 @@ def prepare(model: DeepseekOcr) -> DeepseekOcr:
 
     Does nothing to a float model where the kernels are missing or its weights are not bfloat16.
     """
-    if NOTE not in model.config.published:
-        if not native.available() or model.dtype != torch.bfloat16:
-            return model
-        for parent, name, linear, _ in _linears(model):
-            setattr(parent, name, PackedLinear.of(linear, "bfloat16"))
+    quick = native.available() and model.dtype == torch.bfloat16
+    if NOTE not in model.config.published and not quick:
+        return model
     for module in model.decoder.modules():
         module.__class__ = TAKES_PLACE_OF.get(type(module), type(module))
         if isinstance(module, PackedLinear):

@@ -1,10 +1,13 @@
 """The decoder's modules as they run on a CPU: same names and results, quicker paths where the kernels are there.
 
-Each class takes the place of the plain one (`module.__class__`, as torch.nn.utils.parametrize does it) and falls back to
-its forward; between blocks activations are float32, whatever the weights are.
+Each class takes the place of the plain one (`module.__class__`, as torch.nn.utils.parametrize does) and falls back to
+its forward. Between the modules activations are float32, whatever the weights are.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,17 +22,17 @@ from folioscope.native.torch_path import Product
 
 
 class PackedLinear(nn.Module):
-    """A linear layer without bias whose weight lies as the kernels read it.
+    """A linear layer without bias, of integer weights that lie as the kernels read them.
 
     Attributes:
-        kind: "int8", "int4", or "bfloat16" for a weight that is as checkpoints have it.
-        weight, scale: See `folioscope.native.layout`; no scale for bfloat16.
+        kind: "int8" or "int4".
+        weight, scale: See `folioscope.native.layout`.
     """
 
     weight: Tensor
-    scale: Tensor | None
+    scale: Tensor
 
-    def __init__(self, kind: Kind, inputs: int, outputs: int, weight: Tensor, scale: Tensor | None):
+    def __init__(self, kind: Kind, inputs: int, outputs: int, weight: Tensor, scale: Tensor):
         super().__init__()
         self.kind: Kind = kind
         self.in_features, self.out_features = inputs, outputs
@@ -43,8 +46,6 @@ class PackedLinear(nn.Module):
         assert linear.bias is None
         weight = linear.weight.detach()
         outputs, inputs = weight.shape
-        if kind == "bfloat16":
-            return cls(kind, inputs, outputs, weight, None)
         shapes = packed_shapes(kind, outputs, inputs)
         data = torch.empty(shapes[0], dtype=torch.uint8, device=weight.device)
         scale_dtype = torch.float32 if kind == "int8" else torch.bfloat16
@@ -62,28 +63,44 @@ class PackedLinear(nn.Module):
 
     def settle(self) -> None:
         """Without the kernels: what stock operators need takes the place of the weight."""
-        if self.kind != "bfloat16" and not native.available() and self._product is None:
+        if not native.available() and self._product is None:
             self._product = Product(self.packed)
-            self.weight, self.scale = torch.empty(0, dtype=torch.uint8), None
+            self.weight = self.scale = torch.empty(0)
 
     def widened(self) -> Tensor:
         """The weight (outputs, inputs) float32 that this layer multiplies with."""
-        if self.scale is None:
-            return self.weight.float()
         return unpacked(self.weight, self.scale, self.kind, self.out_features, self.in_features)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, inputs) to (…, outputs) float32."""
-        if native.available():
+        if runs_natively(self, x):
             return native.linear(native.Bank([self.packed]), x)
-        if self.kind == "bfloat16":
-            return F.linear(x.to(self.weight.dtype), self.weight).float()
         self.settle()
-        assert self._product is not None
+        if self._product is None:
+            return F.linear(x.float(), self.widened())
         return self._product(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, kind={self.kind}"
+
+
+class BFloat16Linear(nn.Linear):
+    """A linear layer whose weight stays as checkpoints have it; in and out are float32."""
+
+    @property
+    def packed(self) -> native.Weight:
+        return native.Weight("bfloat16", self.out_features, self.in_features, self.weight.detach())
+
+    def forward(self, input: Tensor) -> Tensor:
+        if runs_natively(self, input):
+            return native.linear(native.Bank([self.packed]), input)
+        return super().forward(input.to(self.weight.dtype)).float()
+
+
+def runs_natively(layer: nn.Module, x: Tensor) -> bool:
+    """Whether the kernels can multiply x with this layer's weight."""
+    fits = layer.weight.dtype in (torch.uint8, torch.bfloat16) or isinstance(layer, RMSNorm)
+    return fits and x.device.type == "cpu" and native.available() and not (x.requires_grad and torch.is_grad_enabled())
 
 
 class Banked(nn.Module):
@@ -98,8 +115,8 @@ class Banked(nn.Module):
             self._banks[name] = native.Bank([layer.packed for layer in layers])  # pyright: ignore
         return self._banks[name]
 
-    def _apply(self, fn, recurse: bool = True):  # noqa: ANN001, ANN202
-        self._banks = None
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        self._banks = None  # the weights move
         return super()._apply(fn, recurse)
 
 
@@ -107,7 +124,7 @@ class PackedAttention(Banked, Attention):
     """Attention whose decoding step is two products and one call between them."""
 
     def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], positions: Tensor, cache: KVCache | None) -> Tensor:
-        if cache is None or x.shape[1] != 1 or self.head_dim % 16 or not native.available():
+        if cache is None or x.shape[1] != 1 or self.head_dim % 16 or not runs_natively(self.q_proj, x):
             return super().forward(x, rotation, positions, cache)
         qkv = native.linear(self.bank("qkv", self.q_proj, self.k_proj, self.v_proj), x[:, 0])
         turn = rotation[0][:, 0, 0], rotation[1][:, 0, 0]  # (B, hd) each
@@ -121,7 +138,7 @@ class PackedSwiGLU(Banked, SwiGLU):
     """A gated network of one call, which is a mixture of the one expert that every row has."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not native.available():
+        if not runs_natively(self.gate_proj, x):
             return super().forward(x)
         rows = x.flatten(0, -2)  # (N, hidden)
         nobody = torch.empty(len(rows), 0, dtype=torch.int64), torch.empty(len(rows), 0)
@@ -133,7 +150,7 @@ class PackedMoE(Banked, MoE):
     """A mixture of experts, the shared ones included, of one call."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not native.available():
+        if not runs_natively(self.shared_experts.gate_proj, x):
             return super().forward(x)
         rows = x.flatten(0, -2)  # (N, hidden)
         weights, ids = self.gate(rows)  # (N, k)
@@ -142,7 +159,7 @@ class PackedMoE(Banked, MoE):
     def _bank(self) -> native.Bank:
         if self._banks is not None and "all" in self._banks:
             return self._banks["all"]
-        networks = (*self.experts, self.shared_experts)
+        networks: list[Any] = [*self.experts, self.shared_experts]
         return self.bank("all", *(layer for one in networks for layer in (one.gate_proj, one.up_proj, one.down_proj)))
 
 
@@ -150,7 +167,7 @@ class PackedNorm(RMSNorm):
     """RMSNorm of float32 activations."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if native.available() and x.dtype == torch.float32:
+        if runs_natively(self, x):
             return native.norm(x, self.weight, self.eps)
         return super().forward(x)
 
@@ -167,6 +184,7 @@ TAKES_PLACE_OF: dict[type[nn.Module], type[nn.Module]] = {
     MoE: PackedMoE,
     SwiGLU: PackedSwiGLU,
     RMSNorm: PackedNorm,
+    nn.Linear: BFloat16Linear,
     nn.Embedding: WideEmbedding,
 }
-"""Of the decoder's modules; linear layers are replaced by PackedLinear."""
+"""Of the decoder's modules."""

@@ -14,7 +14,8 @@ from folioscope.config import MODES, Mode
 from folioscope.generate import Batcher, Prompt, Request, Story, converse
 from folioscope.model.ocr import DeepseekOcr
 from folioscope.pages import Opened, Source, UnreadablePage, open_pages
-from folioscope.placement import best_dtype, choose_device, choose_dtype
+from folioscope.placement import best_dtype, choose_device
+from folioscope.quantize import choose_precision, load_reader
 from folioscope.read.result import Draft, failed_page, page_result
 from folioscope.read.stream import pull
 from folioscope.storage import weight_files
@@ -29,7 +30,6 @@ from folioscope.types import (
     StreamEvent,
 )
 from folioscope.views import default_mode, ocr_views
-from folioscope.weights import load_ocr
 
 NGRAM_SIZE, NGRAM_WINDOW, NGRAM_EXEMPT = 30, 90, ("<td>", "</td>")
 """The published server's recipe against loops (README of deepseek-ai/DeepSeek-OCR, `NGramPerReqLogitsProcessor`)."""
@@ -94,19 +94,21 @@ class Reader:
         Args:
             path_or_id: None, a folder, or a hub id such as "deepseek-ai/DeepSeek-OCR".
             device: "cpu", "cuda", "cuda:1", "mps"; "auto" is the first there is of CUDA, MPS and CPU.
-            dtype: "float32", "bfloat16" or "float16"; "auto" is as `best_dtype` says.
+            dtype: "float32", "bfloat16", "float16", or on a CPU "int8" or "int4" (of the decoder's matrices);
+                "auto" is as `best_dtype` says, and of a quantised checkpoint what it is.
 
         Raises:
             InputError: No such device or dtype.
             CheckpointError: The checkpoint is not there, is damaged, or is not DeepSeek-OCR's.
         """
-        place, asked = choose_device(device), choose_dtype(dtype)
+        place, (kind, floats) = choose_device(device), choose_precision(dtype)
         folder = hub.resolve(
             path_or_id, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
         )
         tokenizer = Tokenizer.from_directory(folder)
         stored_bytes = sum(file.stat().st_size for file in weight_files(folder))
-        model, _ = load_ocr(folder, device=place, dtype=asked or best_dtype(place, stored_bytes))
+        floats = floats or best_dtype(place, stored_bytes)
+        model, _ = load_reader(folder, device=place, dtype=floats, kind=kind)
         return cls(model, tokenizer, str(path_or_id or folder))
 
     def read(

@@ -141,7 +141,7 @@ def fitting(
 
 
 def _misfit(stored: Tensor, wanted: Tensor) -> str | None:
-    if stored.dtype not in DTYPES:
+    if stored.dtype != wanted.dtype and {stored.dtype, wanted.dtype} - DTYPES:
         return f"in {stored.dtype}".replace("torch.", "")
     return None if stored.shape == wanted.shape else f"{tuple(stored.shape)} instead of {tuple(wanted.shape)}"
 

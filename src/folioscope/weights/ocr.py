@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -42,7 +42,11 @@ to_ours, to_published = _NAMES.ours, _NAMES.published
 
 
 def load_ocr(
-    folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+    folder: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    make: Callable[[OcrConfig], DeepseekOcr] = DeepseekOcr,
 ) -> tuple[DeepseekOcr, dict[str, Tensor]]:
     """Load DeepSeek-OCR from a folder in the published layout.
 
@@ -53,6 +57,7 @@ def load_ocr(
         folder: Holds `config.json` and `model.safetensors` or `pytorch_model.bin`, whole or in shards.
         device: Where the weights go.
         dtype: Floating-point dtype of all weights; None keeps what is stored.
+        make: What builds the network whose weights are stored, if it is not the published one.
 
     Returns:
         The model in evaluation mode, and the tensors it has no use for (by our names), for `save_ocr`.
@@ -63,7 +68,7 @@ def load_ocr(
     """
     folder = Path(folder)
     config = OcrConfig.from_dict(read_json(folder / "config.json"))
-    model = hollow(lambda: DeepseekOcr(config))
+    model = hollow(lambda: make(config))
     refusal = f"{folder}: these weights are not config.json's DeepSeek-OCR"
     tensors = fitting(weight_files(folder), _NAMES, model.state_dict(), device, dtype, refusal)
     carried = {name: tensors.pop(name) for name in list(tensors) if name.startswith(UNUSED)}
