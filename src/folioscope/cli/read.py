@@ -13,7 +13,7 @@ import typer
 
 from folioscope.cli.cut import Cutter, check_cut
 from folioscope.cli.inputs import sources_of
-from folioscope.cli.options import Device, Dtype, Force, Output, Quiet, Revision, generate_option
+from folioscope.cli.options import Device, Force, Output, Quiet, Revision, generate_option
 from folioscope.cli.report import Report
 from folioscope.config import MODES
 from folioscope.types import Document, GenerateOptions, InputError, PageResult
@@ -61,7 +61,7 @@ def read(
         str | None, typer.Option(help="What --cut cuts with: a folder, .pth file or hub id; without, the embedded.")
     ] = None,
     device: Device = "auto",
-    dtype: Dtype = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16; int8 or int4 on a CPU.")] = "auto",
     stream: Annotated[bool, typer.Option("--stream", help="Print the model's text as it is decoded.")] = False,
     force: Force = False,
     max_new_tokens: Annotated[int | None, generate_option("max_new_tokens")] = GenerateOptions.max_new_tokens,
