@@ -155,7 +155,7 @@ def test_sampling_repeats_with_its_seed(shared, page: Path) -> None:
         (["--format", "json"], '--format "json": needs -o DIR'),
         (["--stream", "--batch-size", "2"], "--stream shows one page at a time"),
         (["--device", "gpu"], "device 'gpu': not on this machine"),
-        (["--dtype", "int4"], "dtype 'int4': there is no such dtype; choose from auto, float32"),
+        (["--dtype", "int3"], "dtype 'int3': there is no such dtype; choose from auto, float32"),
     ],
 )
 def test_wrong_commands_are_one_line_and_load_nothing(page: Path, arguments: list[str], message: str) -> None:
