@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from folioscope.cli import bench, models, read, segment, train
+from folioscope.cli import bench, models, read, segment, serve, train
 from folioscope.cli.report import INPUT_FAILED, WRONG_COMMAND, Report
 from folioscope.types import FolioscopeError, InputError
 
@@ -35,6 +35,7 @@ app = typer.Typer(
 app.command()(read.read)
 app.command()(segment.segment)
 app.command()(bench.bench)
+app.command()(serve.serve)
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
 

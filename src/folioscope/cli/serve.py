@@ -1,0 +1,64 @@
+"""`folioscope serve`: reading and segmenting over HTTP, and a page to try them on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from folioscope.docstrings import described
+from folioscope.serve.options import ServeOptions, data_folder
+from folioscope.types import InputError
+
+
+def serve_option(name: str, **settings: Any) -> Any:
+    """The option for a field of ServeOptions, with the help that its docstring gives."""
+    return typer.Option(help=described(ServeOptions, name), **settings)
+
+
+def serve(
+    model: Annotated[str | None, typer.Option(help="A checkpoint's folder or hub id; without, the embedded.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is all there are.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    api_key: Annotated[str | None, serve_option("api_key", envvar="FOLIOSCOPE_API_KEY")] = ServeOptions.api_key,
+    max_megabytes: Annotated[float, serve_option("max_megabytes")] = ServeOptions.max_megabytes,
+    max_pixels: Annotated[int, serve_option("max_pixels")] = ServeOptions.max_pixels,
+    max_pages: Annotated[int, serve_option("max_pages")] = ServeOptions.max_pages,
+    max_job_pages: Annotated[int, serve_option("max_job_pages")] = ServeOptions.max_job_pages,
+    max_tokens: Annotated[int, serve_option("max_tokens")] = ServeOptions.max_tokens,
+    max_seconds: Annotated[float, serve_option("max_seconds")] = ServeOptions.max_seconds,
+    upload_seconds: Annotated[float, serve_option("upload_seconds")] = ServeOptions.upload_seconds,
+    queue: Annotated[int, serve_option("queue")] = ServeOptions.queue,
+    slots: Annotated[int, serve_option("slots")] = ServeOptions.slots,
+    scene_megabytes: Annotated[float, serve_option("scene_megabytes")] = ServeOptions.scene_megabytes,
+    scene_minutes: Annotated[float, serve_option("scene_minutes")] = ServeOptions.scene_minutes,
+    allow_url: Annotated[list[str] | None, serve_option("allow_url", metavar="HOST")] = None,
+    cors: Annotated[list[str] | None, serve_option("cors", metavar="ORIGIN")] = None,
+    allow_host: Annotated[list[str] | None, serve_option("allow_host", metavar="HOST")] = None,
+    data: Annotated[
+        Path | None, serve_option("data", metavar="DIR", file_okay=False, show_default=str(data_folder()))
+    ] = None,
+    jobs: Annotated[int, serve_option("jobs")] = ServeOptions.jobs,
+    job_days: Annotated[float, serve_option("job_days")] = ServeOptions.job_days,
+    grace_seconds: Annotated[float, serve_option("grace_seconds")] = ServeOptions.grace_seconds,
+    device: Annotated[str, typer.Option(help="auto, cuda, cuda:1, mps, cpu.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a model on the hub.")] = None,
+) -> None:
+    """Serve reading and segmenting over HTTP, with a page to try them on at /."""
+    given = locals()
+    options = ServeOptions(**{name: _plain(given[name]) for name in _fields() if given[name] is not None})
+    try:
+        from folioscope.serve.run import run
+    except ModuleNotFoundError as error:
+        raise InputError(f'{error.name} is not installed; `pip install "folioscope[serve]"` brings it') from error
+    run(options, host=host, port=port, model=model, device=device, dtype=dtype, revision=revision)
+
+
+def _fields() -> list[str]:
+    return list(ServeOptions.__dataclass_fields__)
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

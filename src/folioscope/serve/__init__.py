@@ -1,0 +1,1 @@
+"""HTTP: reading, segmenting and the page where a person tries both. Needs the extra `serve`."""

@@ -1,0 +1,67 @@
+"""The application: routes, gate, and the life of what they share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi_offline import FastAPIOffline
+
+from folioscope import __version__
+from folioscope.serve import chat, errors, read, status
+from folioscope.serve.desk import Desk
+from folioscope.serve.gate import Gate
+from folioscope.serve.metrics import Metrics
+from folioscope.serve.options import ServeOptions
+from folioscope.serve.state import State
+
+if TYPE_CHECKING:
+    from folioscope.read import Reader
+
+EMBEDDED_NAME = "folioscope"
+"""What clients call the reader that comes with the package."""
+
+
+def create_app(
+    reader: Reader, options: ServeOptions, *, name: str = EMBEDDED_NAME, hosts: Sequence[str] | None = None
+) -> FastAPI:
+    """The ASGI application around loaded models.
+
+    Args:
+        reader: Reads for everybody, in one thread.
+        options: Its limits.
+        name: What clients call the reader.
+        hosts: Names that the server may be called by, as a page of another site might make a browser's name for it
+            lead here; None is any.
+    """
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        desk = Desk(reader, metrics, queue=options.queue)
+        app.state.folioscope = State(options, metrics, reader, desk, name, int(time.time()))
+        yield
+        desk.close()
+
+    app = FastAPIOffline(title="Folioscope", version=__version__, lifespan=life, redoc_url=None)
+    errors.install(app)
+    for part in (chat, read, status):
+        app.include_router(part.router)
+    app.add_middleware(Gate, options=options, metrics=metrics, hosts=hosts)
+    if options.cors:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=options.cors, allow_methods=["GET", "POST", "DELETE"], allow_headers=["*"]
+        )
+    return app
+
+
+def name_of(path_or_id: str | None) -> str:
+    """What clients call a checkpoint: its hub id, or its folder's name; no path of this machine."""
+    if path_or_id is None:
+        return EMBEDDED_NAME
+    return Path(path_or_id).name if Path(path_or_id).exists() else path_or_id

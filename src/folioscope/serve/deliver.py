@@ -1,0 +1,64 @@
+"""A document → what a client downloads: JSON, one file, or a ZIP of several."""
+
+from __future__ import annotations
+
+import io
+import mimetypes
+import zipfile
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from fastapi import Response
+
+from folioscope.export import FORMATS, stem_of
+from folioscope.export.figures import with_saved_links
+from folioscope.export.files import File
+from folioscope.export.json_document import document_json
+from folioscope.serve.errors import Refused
+from folioscope.types import Document
+
+TYPES = {".md": "text/markdown", ".hocr": "text/html"}
+"""Which the standard library does not know, or takes for something else."""
+
+
+def formats_of(asked: str) -> list[str]:
+    """The names in a list with commas. Raises Refused for one that is none."""
+    names = [name.strip() for name in asked.split(",") if name.strip()]
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown or not names:
+        problem = f"format {asked!r}: choose from {', '.join(FORMATS)}, several by commas"
+        raise Refused(400, problem, "unknown_format", param="format")
+    return names
+
+
+def delivered(document: Document, formats: Sequence[str]) -> Response:
+    """JSON alone as it is; the one file of a format; all files of several formats, figures included, as a ZIP.
+
+    The Markdown of a single file links to figures that only the ZIP has.
+    """
+    if list(formats) == ["json"]:
+        return Response(document_json(document), media_type="application/json")
+    stem = stem_of(document.source)
+    linked = with_saved_links(document, stem)
+    files = {file.name: file for name in formats for file in FORMATS[name](linked, stem)}
+    figures = f"{stem}_images/"
+    main = [file for file in files.values() if not file.name.startswith(figures)]
+    if len(main) == 1 and len(formats) == 1:
+        return _attachment(main[0].name, main[0].content())
+    return _attachment(f"{stem}.zip", _zip(list(files.values())))
+
+
+def _zip(files: Sequence[File]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            archive.writestr(file.name, file.content())
+    return stream.getvalue()
+
+
+def _attachment(name: str, content: bytes) -> Response:
+    suffix = "." + name.rpartition(".")[2]
+    kind = TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+    # never shown in place: HTML made from a stranger's page must not run as this server's
+    disposition = f"attachment; filename*=UTF-8''{quote(name)}"
+    return Response(content, media_type=kind, headers={"Content-Disposition": disposition})

@@ -1,0 +1,57 @@
+"""Models loaded, the application made, and served until somebody says stop."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import sys
+from contextlib import suppress
+
+import uvicorn
+
+from folioscope.read import Reader
+from folioscope.serve.app import create_app, name_of
+from folioscope.serve.gate import LOOPBACK
+from folioscope.serve.options import ServeOptions
+from folioscope.types import InputError
+
+
+def run(
+    options: ServeOptions, *, host: str, port: int, model: str | None, device: str, dtype: str, revision: str | None
+) -> None:
+    """Serve until interrupted or terminated. Raises what loading raises, and InputError for an address in use."""
+    listening = _listen(host, port)
+    with listening:
+        reader = Reader.from_pretrained(model, device=device, dtype=dtype, revision=revision)
+        app = create_app(reader, options, name=name_of(model), hosts=_names(host))
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=int(options.grace_seconds) or 1,
+            server_header=False,
+        )
+        print(f"folioscope: serving at {_address(host, listening)}, Ctrl-C ends it", file=sys.stderr, flush=True)
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Before the models are loaded: an address that cannot be had is not worth the wait."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise InputError(f"{host}:{port}: cannot listen there ({error.strerror}); choose another --port") from error
+
+
+def _names(host: str) -> list[str] | None:
+    """What a server that only this machine reaches may be called; None is anything."""
+    with suppress(ValueError):
+        if not ipaddress.ip_address(host).is_loopback:
+            return None
+    return [*LOOPBACK, host]
+
+
+def _address(host: str, listening: socket.socket) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{listening.getsockname()[1]}"

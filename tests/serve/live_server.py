@@ -1,0 +1,112 @@
+"""A server as clients meet it: the real application on a port of this machine, around small readers."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import uvicorn
+from PIL import Image
+
+from folioscope.read import Reader
+from folioscope.serve.app import create_app
+from folioscope.serve.options import ServeOptions
+from scripted import scripted_checkpoint
+from test_pages_pdf import BLANK, pdf
+
+KEY = "s3cret-key"
+
+
+@contextmanager
+def served(reader: Reader, options: ServeOptions, **more: Any) -> Iterator[str]:
+    """The address of a server, for as long as it is wanted."""
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as listening:
+        app = create_app(reader, options, **more)
+        config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            wait_until(lambda: server.started)
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 20) -> Any:
+    """What the condition gives, as soon as it is true."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.01)
+    return found
+
+
+def scripted_reader(folder: Path) -> Reader:
+    return Reader.from_pretrained(scripted_checkpoint(folder))
+
+
+def endless_reader(folder: Path) -> Reader:
+    """One that goes on and on: nothing ends a sequence but the number of positions."""
+    reader = scripted_reader(folder)
+    reader.options = replace(reader.options, stop_ids=(), no_repeat_ngram_size=0)
+    config = reader.model.config
+    reader.model.config = replace(config, decoder=replace(config.decoder, max_position_embeddings=8192))
+    return reader
+
+
+def picture(width: int = 40, height: int = 60, colour: str = "white", format: str = "PNG") -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (width, height), colour).save(stream, format)
+    return stream.getvalue()
+
+
+def data_url(data: bytes, kind: str = "image/png") -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def blank_pdf(count: int) -> bytes:
+    return pdf(*[BLANK] * count, kids=" ".join(f"{number} 0 R" for number in range(3, 3 + count)), count=count)
+
+
+def chat_body(prompt: str | None = "Free OCR.", image: bytes | None = None, **more: Any) -> dict[str, Any]:
+    parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": data_url(image or picture())}}]
+    if prompt is not None:
+        parts.insert(0, {"type": "text", "text": prompt})
+    return {"messages": [{"role": "user", "content": parts}], **more}
+
+
+def error_of(answer: httpx2.Response) -> tuple[int, str, str]:
+    """(status, code, message) of a refusal, in OpenAI's shape."""
+    error = answer.json()["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert "\n" not in error["message"]
+    return answer.status_code, error["code"], error["message"]
+
+
+def events_of(answer: httpx2.Response) -> Iterator[tuple[str, Any]]:
+    """(name, data) of server-sent events, as they come."""
+    name = "message"
+    for line in answer.iter_lines():
+        if line.startswith("event: "):
+            name = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            text = line.removeprefix("data: ")
+            yield name, text if text == "[DONE]" else json.loads(text)
+            name = "message"
+
+
+def metric(address: str, name: str, headers: dict[str, str] | None = None) -> float:
+    lines = httpx2.get(f"{address}/metrics", headers=headers).text.splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))

@@ -1,0 +1,125 @@
+"""OpenAI's chat completions: what an ordinary client gets is what the model writes."""
+
+from __future__ import annotations
+
+import httpx2
+import openai
+import pytest
+from live_server import chat_body, data_url, error_of, events_of, picture
+from PIL import Image
+
+from folioscope.read import Reader
+from scripted import raw
+
+
+@pytest.fixture(scope="module")
+def client(server: str) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{server}/v1", api_key="none", max_retries=0)
+
+
+def messages(prompt: str) -> list:
+    return chat_body(prompt)["messages"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer"),
+    [
+        ("Free OCR.", "free"),
+        ("<image>\nFree OCR.", "free"),
+        ("<|grounding|>Convert the document to markdown.", "markdown"),
+        ("<image>\n<|grounding|>Convert the document to markdown. ", "markdown"),
+        ("markdown", "markdown"),
+        ("<|grounding|>OCR this image.", "ocr"),
+        ("", "markdown"),
+    ],
+)
+def test_a_bare_client_gets_what_the_model_writes(client: openai.OpenAI, prompt: str, answer: str) -> None:
+    done = client.chat.completions.create(model="folioscope", messages=messages(prompt))
+    assert done.choices[0].message.content == raw(answer)
+    assert done.choices[0].finish_reason == "stop"
+    assert done.usage is not None
+    assert done.usage.total_tokens == done.usage.prompt_tokens + done.usage.completion_tokens
+
+
+def test_it_is_what_the_reader_reads(client: openai.OpenAI, scripted: Reader) -> None:
+    page = scripted.read(Image.new("RGB", (40, 60), "white"), prompt="<image>\nFree OCR.").pages[0]
+    done = client.chat.completions.create(model="folioscope", messages=messages("Free OCR."))
+    assert done.usage is not None
+    assert (done.usage.prompt_tokens, done.usage.completion_tokens) == (
+        page.usage.prompt_tokens,
+        page.usage.output_tokens,
+    )
+    assert done.choices[0].message.content == page.raw
+
+
+def test_streamed_pieces_join_to_the_text(client: openai.OpenAI) -> None:
+    stream = client.chat.completions.create(
+        model="folioscope", messages=messages("markdown"), stream=True, stream_options={"include_usage": True}
+    )
+    chunks = list(stream)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == raw("markdown")
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "stop"
+    assert chunks[-1].usage is not None
+    assert len({chunk.id for chunk in chunks}) == 1
+
+
+def test_a_limit_of_tokens_is_a_length(client: openai.OpenAI) -> None:
+    done = client.chat.completions.create(model="folioscope", messages=messages("free"), max_tokens=1)
+    assert (done.choices[0].finish_reason, done.choices[0].message.content) == ("length", "Hello  \n\n\n\n")
+
+
+def test_models(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["folioscope"]
+    assert client.models.retrieve("folioscope").object == "model"
+    with pytest.raises(openai.NotFoundError, match="'gpt-4o': is not served here"):
+        client.chat.completions.create(model="gpt-4o", messages=messages("free"))
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (chat_body(n=2), 400, "unsupported_parameter"),
+        (chat_body(stop=["."]), 400, "unsupported_parameter"),
+        (chat_body(temperature=-1), 400, "invalid_field"),
+        (chat_body(max_tokens=90_000), 400, "too_many_tokens"),
+        (chat_body(max_tokens=10**30), 400, "invalid_field"),
+        (chat_body(mode="huge"), 400, "invalid_field"),
+        (chat_body("<image> and <image>"), 400, "invalid_input"),
+        (chat_body(image=b"no picture"), 400, "invalid_input"),
+        ({"messages": []}, 400, "unsupported_messages"),
+        ({"messages": [{"role": "user", "content": "no image"}]}, 400, "unsupported_messages"),
+        ({"messages": [{"role": "system", "content": "Be brief."}, *chat_body()["messages"]]},
+         400, "unsupported_messages"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "/etc/passwd"}}]}]},
+         400, "invalid_file"),
+    ],
+)  # fmt: skip
+def test_refusals(server: str, body: dict, status: int, code: str) -> None:
+    answer = httpx2.post(f"{server}/v1/chat/completions", json=body)
+    assert error_of(answer)[:2] == (status, code)
+
+
+def test_neutral_parameters_are_taken(server: str) -> None:
+    body = chat_body(n=1, stop=None, logprobs=False, response_format={"type": "text"}, user="me", model="")
+    body |= {"vllm_xargs": {"ngram_size": 30, "window_size": 90, "whitelist_token_ids": [1, 2]}}
+    answer = httpx2.post(f"{server}/v1/chat/completions", json=body).json()
+    assert answer["choices"][0]["message"]["content"] == raw("free")
+
+
+def test_an_error_before_the_first_token_has_a_status_though_streamed(server: str) -> None:
+    broken = picture()[:60]
+    answer = httpx2.post(f"{server}/v1/chat/completions", json=chat_body(image=broken, stream=True))
+    assert error_of(answer)[:2] == (400, "invalid_input")
+
+
+def test_a_stream_ends_with_done(server: str) -> None:
+    with httpx2.stream("POST", f"{server}/v1/chat/completions", json=chat_body(stream=True)) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert [data for _, data in events_of(answer)][-1] == "[DONE]"
+
+
+def test_data_urls_of_any_kind(server: str) -> None:
+    for kind in ("image/jpeg", "application/octet-stream", "image/png;charset=x"):
+        body = chat_body()
+        body["messages"][0]["content"][1]["image_url"]["url"] = data_url(picture(), kind)
+        assert httpx2.post(f"{server}/v1/chat/completions", json=body).status_code == 200
