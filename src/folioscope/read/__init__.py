@@ -169,6 +169,22 @@ class Reader:
 
         return pull(push)
 
+    def story(
+        self,
+        page: Page | UnreadablePage,
+        emit: Callable[[StreamEvent], None],
+        *,
+        prompt: str = "markdown",
+        mode: str | Mode | None = None,
+        options: GenerateOptions | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Story[PageResult]:
+        """What `stream` does with one page, to be told with others by `generate.converse`; `emit` gets its events."""
+        opened: Opened = (each for each in (page,))
+        return self._page(
+            page, replace(self._task(opened, prompt, mode, None, None, None, options, 1, cancelled), emit=emit)
+        )
+
     def _task(
         self,
         source: Source | Opened,

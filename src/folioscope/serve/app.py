@@ -43,7 +43,7 @@ def create_app(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        desk = Desk(reader, metrics, queue=options.queue)
+        desk = Desk(reader, metrics, queue=options.queue, slots=options.slots)
         app.state.folioscope = State(options, metrics, reader, desk, name, int(time.time()))
         yield
         desk.close()

@@ -1,15 +1,17 @@
-"""One thread owns the reader's model and reads for everybody, page by page, in turns."""
+"""One thread owns the reader's model and reads for everybody: pages of all requests share a batch, and take turns."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from folioscope.generate import Batcher, Story, converse
 from folioscope.serve.errors import Refused
 from folioscope.serve.metrics import Metrics
 from folioscope.types import GenerateOptions, Page, StreamEvent
@@ -54,6 +56,8 @@ class Reading:
     cancelled: threading.Event = field(default_factory=threading.Event)
     asked: float = field(default_factory=time.monotonic)
     begun: bool = False
+    read_out: bool = False
+    ended: bool = False
     pages: Opened | None = None
     _queue: asyncio.Queue[Event | BaseException | None] = field(default_factory=asyncio.Queue)
 
@@ -81,18 +85,18 @@ class Reading:
 
 
 class Desk:
-    """The reader and its thread. Readings take turns, a page each."""
+    """The reader and its thread. Readings take turns, a page each; up to `slots` pages are decoded together."""
 
-    def __init__(self, reader: Reader, metrics: Metrics, *, queue: int) -> None:
-        self.reader, self.metrics, self.queue = reader, metrics, queue
+    def __init__(self, reader: Reader, metrics: Metrics, *, queue: int, slots: int) -> None:
+        self.reader, self.metrics, self.queue, self.slots = reader, metrics, queue, slots
         self._readings: deque[Reading] = deque()
         self._changed = threading.Condition()
         self._open = True
         self._page_seconds = FIRST_GUESS
-        self._running = 0
+        self._running: Counter[Reading] = Counter()  # pages of each that are being read
         self._thread = threading.Thread(target=self._work, name="folioscope-reader", daemon=True)
         metrics.gauge("folioscope_reader_waiting", "Requests that wait for the reader.", lambda: self.waiting)
-        metrics.gauge("folioscope_reader_running", "Pages being read.", lambda: self._running)
+        metrics.gauge("folioscope_reader_running", "Pages being read.", self._running.total)
         self._thread.start()
 
     @property
@@ -135,70 +139,92 @@ class Desk:
         """End what runs, and the thread."""
         with self._changed:
             self._open = False
-            for reading in self._readings:
-                reading.cancelled.set()
             self._changed.notify()
         self._thread.join()
 
     def _work(self) -> None:
-        while (reading := self._next()) is not None:
-            self._running = 1
+        """Until the desk is closed: what breaks the batch is told to those in it, and the next are served."""
+        while self._open:
             try:
-                self._turn(reading)
-            finally:
-                self._running = 0
+                for _ in converse(Batcher(self.reader.model, self.slots), self._coming()):
+                    pass
+            except Exception as error:
+                logging.getLogger(__name__).exception("the reader failed")
+                for reading in list(self._running.elements()):
+                    self._end(reading, error)
 
-    def _next(self) -> Reading | None:
-        """The reading whose turn it is; it stands in the queue until it has ended."""
-        with self._changed:
-            while not self._readings:
-                if not self._open:
-                    return None
-                self._changed.wait()
-            return self._readings[0]
+    def _coming(self) -> Iterator[Story[None] | None]:
+        """Stories of pages, in turns; None while there are none and some are being told."""
+        while True:
+            with self._changed:
+                while not self._readings and not self._running and self._open:
+                    self._changed.wait()
+                if not self._readings and not self._open:
+                    return
+                reading = self._readings.popleft() if self._readings else None
+            yield self._next_story(reading) if reading else None
 
-    def _turn(self, reading: Reading) -> None:
-        """Read one page, then let the next reading have its turn."""
-        end: BaseException | None = None
+    def _next_story(self, reading: Reading) -> Story[None] | None:
+        """Of the reading's next page; the reading waits for its next turn, unless it has no page left or fails."""
         try:
-            more = self._read_page(reading)
-        except BaseException as error:
-            more, end = False, error
+            page = self._next_page(reading)
+        except Exception as error:
+            return self._end(reading, error)
+        if page is None:
+            reading.read_out = True
+            return None if self._running[reading] else self._end(reading)
+        if isinstance(page, Page):
+            reading.tell(page)
+        self._running[reading] += 1
         with self._changed:
-            self._readings.popleft()
-            if more:
-                self._readings.append(reading)
-        if not more:
-            reading.tell(end)
+            self._readings.append(reading)
+        return self._story(reading, page)
 
-    def _read_page(self, reading: Reading) -> bool:
-        """False if there was no page left to read."""
+    def _next_page(self, reading: Reading) -> Page | UnreadablePage | None:
         if not reading.begun:
             reading.begun = True
             self.metrics.stage("wait", time.monotonic() - reading.asked)
-        if not self._open:
-            raise self._stopping()
+        self._check(reading)
         if reading.cancelled.is_set():
-            return False
-        if reading.late():
-            raise Refused(408, "the time limit has passed; read fewer pages at a time, or make it a job", "too_slow")
+            return None
         if reading.pages is None:
             reading.pages = reading.request.open()
-        page = next(reading.pages, None)
-        if page is None:
-            return False
-        if isinstance(page, Page):
-            reading.tell(page)
-        request = reading.request
-        for event in self.reader.stream(
-            _opened(page), prompt=request.prompt, mode=request.mode, options=request.options, cancelled=reading.over
-        ):
-            reading.tell(event)
-            if event.result:
-                self.metrics.page(event.result)
-                self._page_seconds = 0.8 * self._page_seconds + 0.2 * event.result.usage.seconds
-        return True
+        return next(reading.pages, None)
 
+    def _check(self, reading: Reading) -> None:
+        if not self._open:
+            raise self._stopping()
+        if reading.late():
+            raise Refused(408, "the time limit has passed; read fewer pages at a time, or make it a job", "too_slow")
 
-def _opened(page: Page | UnreadablePage) -> Opened:
-    yield page
+    def _story(self, reading: Reading, page: Page | UnreadablePage) -> Story[None]:
+        request, error = reading.request, None
+        try:
+            result = yield from self.reader.story(
+                page,
+                reading.tell,
+                prompt=request.prompt,
+                mode=request.mode,
+                options=request.options,
+                cancelled=lambda: reading.over() or not self._open,
+            )
+            self.metrics.page(result)
+            self._page_seconds = 0.8 * self._page_seconds + 0.2 * result.usage.seconds
+            self._check(reading)
+        except Exception as raised:
+            error = raised
+        self._running[reading] -= 1
+        self._running += Counter()  # forget those of which none runs
+        if error or (reading.read_out and not self._running[reading]):
+            self._end(reading, error)
+
+    def _end(self, reading: Reading, error: Exception | None = None) -> None:
+        """Tell it, once, and leave alone what runs of it."""
+        with self._changed:
+            if reading in self._readings:
+                self._readings.remove(reading)
+        self._running.pop(reading, None)
+        if not reading.ended:
+            reading.ended = True
+            reading.cancelled.set()
+            reading.tell(error)

@@ -86,6 +86,9 @@ async def page_events(events: AsyncIterator[Event], prompt: str, *, previews: bo
             if isinstance(event, Page):
                 sketches[event.number] = Sketch(event.image.size, prompt)
                 yield sse(await _page(event, previews), "page")
+            elif event.restart:
+                sketches[event.page] = Sketch(sketches[event.page].size, prompt)
+                yield sse({"page": event.page, "step": event.restart}, "restart")
             elif event.result:
                 sketches.pop(event.page, None)
                 yield sse(page_json(event.result), "result")
