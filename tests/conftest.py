@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +74,29 @@ def embedded_reader() -> tuple[Any, Any]:
 
     folder = resolve()
     return load_ocr(folder, dtype=torch.float32)[0], Tokenizer.from_directory(folder)
+
+
+@pytest.fixture(scope="session")
+def scripted(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A Reader that answers at once, as scripted."""
+    from live_server import scripted_reader
+
+    return scripted_reader(tmp_path_factory.mktemp("scripted"))
+
+
+@pytest.fixture(scope="session")
+def endless(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A Reader that goes on for a long time."""
+    from live_server import endless_reader
+
+    return endless_reader(tmp_path_factory.mktemp("endless"))
+
+
+@pytest.fixture(scope="session")
+def server(scripted: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server around `scripted`."""
+    from folioscope.serve.options import ServeOptions
+    from live_server import served
+
+    with served(scripted, ServeOptions(data=tmp_path_factory.mktemp("data"))) as address:
+        yield address
