@@ -5,10 +5,10 @@ from __future__ import annotations
 import httpx2
 import openai
 import pytest
-from live_server import chat_body, data_url, error_of, events_of, picture
 from PIL import Image
 
 from folioscope.read import Reader
+from live_server import chat_body, data_url, error_of, events_of, picture
 from scripted import raw
 
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import httpx2
 import pytest
-from live_server import blank_pdf, data_url, error_of, events_of, metric, picture, served, wait_until
 
 from folioscope.export import FORMATS
 from folioscope.read import Reader
 from folioscope.serve.options import ServeOptions
+from live_server import blank_pdf, data_url, error_of, events_of, metric, picture, served, wait_until
 from scripted import raw
 
 MARKDOWN = "# Hello\n\n![](images/0.jpg)"
