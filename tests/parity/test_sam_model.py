@@ -14,43 +14,11 @@ from torch import Tensor
 from folioscope.model.sam import Prediction, Sam
 from folioscope.weights import load_sam, save_sam
 from random_sam import random_boxes, random_embeddings, random_masks, random_points, random_sam
+from reference_sam import GRID, SHAPES, SIDE, random_reference, save
 
 transformers = pytest.importorskip("transformers")
 
 LOGITS, SCORES = 1e-4, 1e-5
-SIDE, GRID = 64, 8
-
-VISION = {
-    "hidden_size": 24,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 2,
-    "mlp_dim": 40,
-    "global_attn_indexes": [1],
-    "window_size": 3,
-    "image_size": SIDE,
-    "patch_size": 8,
-}
-SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
-    "plain": (
-        {**VISION, "output_channels": 16, "num_pos_feats": 8},
-        {"hidden_size": 16, "mask_input_channels": 8},
-        {"hidden_size": 16, "mlp_dim": 20, "num_attention_heads": 2, "iou_head_hidden_dim": 12},
-    ),
-    "odd": (  # another depth, eps, inner width of the last attention and number of masks; windows larger than the map
-        {**VISION, "output_channels": 32, "num_pos_feats": 16, "window_size": 14, "mlp_dim": None, "mlp_ratio": 2.0},
-        {"hidden_size": 32, "mask_input_channels": 4},
-        {
-            "hidden_size": 32,
-            "mlp_dim": 24,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 4,
-            "attention_downsample_rate": 4,
-            "num_multimask_outputs": 2,
-            "iou_head_hidden_dim": 16,
-            "layer_norm_eps": 1e-5,
-        },
-    ),
-}
 
 
 class Pair(NamedTuple):
@@ -65,29 +33,9 @@ class Pair(NamedTuple):
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     reference = random_reference(*SHAPES[request.param])
     folder: Path = tmp_path_factory.mktemp("sam")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        reference.save_pretrained(folder)
+    save(reference, folder)
     sam = load_sam(folder).requires_grad_(False)
     return Pair(reference, sam, torch.randn(2, sam.config.width, GRID, GRID))
-
-
-@torch.no_grad()
-def random_reference(vision: dict[str, Any], prompts: dict[str, Any], masks: dict[str, Any]) -> Any:
-    torch.manual_seed(0)
-    prompts = {**prompts, "image_size": SIDE, "patch_size": 8}
-    config = transformers.SamConfig(
-        vision_config=transformers.SamVisionConfig(**vision).to_dict(),
-        prompt_encoder_config=transformers.SamPromptEncoderConfig(**prompts).to_dict(),
-        mask_decoder_config=transformers.SamMaskDecoderConfig(**masks).to_dict(),
-        attn_implementation="eager",
-    )
-    model = transformers.SamModel(config).eval().requires_grad_(False)
-    for name, weight in model.named_parameters():
-        noise = torch.randn_like(weight)
-        weight.add_(noise if "positional_embedding" in name else 0.15 * noise)
-    model.shared_image_embedding.positional_embedding.copy_(torch.randn(2, prompts["hidden_size"] // 2))
-    return model
 
 
 def assert_same(found: Prediction, expected: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -223,3 +224,7 @@ def test_pixels_of_the_goldens(shared: Callable[..., Path]) -> None:
         assert np.array_equal(values.ravel()[golden["sample_index"]], golden["sample_value"])
         if "pixel_values" in golden:
             assert np.array_equal(values, golden["pixel_values"])
+        plain = {"do_rescale": False, "do_normalize": False, "do_pad": False, "size": side}
+        resized = SamImageProcessor(**plain)(image, return_tensors="np").pixel_values[0].transpose(1, 2, 0)
+        digest = hashlib.sha256(np.ascontiguousarray(resized).astype(np.uint8).tobytes()).digest()
+        assert digest == golden["resized_u8_sha256"].tobytes()

@@ -255,8 +255,9 @@ class SamModel(Shared, nn.Module):
         Raises:
             InputError: A prompt that cannot be.
         """
-        given = SamInputs(None, None, input_points, input_labels, input_boxes, input_masks)
-        images = next((len(prompt) for prompt in (input_points, input_boxes, input_masks) if prompt is not None), 1)
+        prompts = (input_points, input_labels, input_boxes, input_masks)
+        given = SamInputs(None, None, *prompts)
+        images = next((len(prompt) for prompt in prompts if prompt is not None), 1)
         grid = (self.config.vit.grid, self.config.vit.grid)
         checked = given.prompts(grid, images, self.config.vit.patch_size)
         encoded = self.model.encode_prompts(images, grid, **checked, mask_padding=False)
