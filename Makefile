@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test test-slow check format clean
+.PHONY: demo test test-slow parity check format clean
 
 demo: .venv/.installed
 	$(BIN)/folioscope read examples -o out --force
@@ -14,6 +14,10 @@ test: .venv/.installed-dev
 
 test-slow: .venv/.installed-dev
 	$(BIN)/python -m pytest -m slow
+
+parity: .venv/.installed-dev
+	$(BIN)/python -m pip install -c constraints.txt -e '.[parity]'
+	$(BIN)/python -m pytest tests/parity
 
 check: .venv/.installed-dev
 	$(BIN)/ruff check
