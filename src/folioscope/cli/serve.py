@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from folioscope.cli.options import Device, Dtype, Revision
 from folioscope.docstrings import described
 from folioscope.serve.options import ServeOptions, data_folder
 from folioscope.types import InputError
@@ -19,6 +20,9 @@ def serve_option(name: str, **settings: Any) -> Any:
 
 def serve(
     model: Annotated[str | None, typer.Option(help="A checkpoint's folder or hub id; without, the embedded.")] = None,
+    segmenter: Annotated[
+        str | None, typer.Option(help="A segmenter's folder, file or hub id; without, the embedded.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is all there are.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     api_key: Annotated[str | None, serve_option("api_key", envvar="FOLIOSCOPE_API_KEY")] = ServeOptions.api_key,
@@ -42,9 +46,9 @@ def serve(
     jobs: Annotated[int, serve_option("jobs")] = ServeOptions.jobs,
     job_days: Annotated[float, serve_option("job_days")] = ServeOptions.job_days,
     grace_seconds: Annotated[float, serve_option("grace_seconds")] = ServeOptions.grace_seconds,
-    device: Annotated[str, typer.Option(help="auto, cuda, cuda:1, mps, cpu.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a model on the hub.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    revision: Revision = None,
 ) -> None:
     """Serve reading and segmenting over HTTP, with a page to try them on at /."""
     given = locals()
@@ -53,7 +57,8 @@ def serve(
         from folioscope.serve.run import run
     except ModuleNotFoundError as error:
         raise InputError(f'{error.name} is not installed; `pip install "folioscope[serve]"` brings it') from error
-    run(options, host=host, port=port, model=model, device=device, dtype=dtype, revision=revision)
+    where = {"device": device, "dtype": dtype, "revision": revision}
+    run(options, host=host, port=port, model=model, segmenter=segmenter, **where)
 
 
 def _fields() -> list[str]:

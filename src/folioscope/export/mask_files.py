@@ -166,7 +166,7 @@ def _image(found: ImageMasks) -> dict[str, Any]:
             "number": number,
             "prompt": _prompt(masks[0].prompt),
             "best": best_of(masks),
-            "results": [{"number": result, **_result(mask)} for result, mask in enumerate(masks)],
+            "results": [{"number": result, **mask_json(mask)} for result, mask in enumerate(masks)],
         }
         for number, masks in enumerate(found.objects)
     ]
@@ -178,7 +178,8 @@ def _prompt(prompt: MaskPrompt) -> dict[str, Any]:
     return {**given, "mask": prompt.mask is not None}
 
 
-def _result(mask: Mask) -> dict[str, Any]:
+def mask_json(mask: Mask) -> dict[str, Any]:
+    """One mask, as in the JSON."""
     measured = {"score": mask.score, "area": mask.area, "box": mask.box}
     return {**measured, "stability": mask.stability, "crop": mask.crop, "rle": coco_rle(mask)}
 

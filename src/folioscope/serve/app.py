@@ -11,30 +11,42 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
+from starlette.concurrency import run_in_threadpool
 
 from folioscope import __version__
-from folioscope.serve import chat, errors, read, status
+from folioscope.serve import chat, errors, job_routes, read, segment, status
+from folioscope.serve.cutter import Cutter
 from folioscope.serve.desk import Desk
 from folioscope.serve.gate import Gate
+from folioscope.serve.jobs import Jobs
 from folioscope.serve.metrics import Metrics
 from folioscope.serve.options import ServeOptions
+from folioscope.serve.runner import Runner
+from folioscope.serve.scenes import Scenes
 from folioscope.serve.state import State
 
 if TYPE_CHECKING:
     from folioscope.read import Reader
+    from folioscope.segment import Segmenter
 
 EMBEDDED_NAME = "folioscope"
 """What clients call the reader that comes with the package."""
 
 
 def create_app(
-    reader: Reader, options: ServeOptions, *, name: str = EMBEDDED_NAME, hosts: Sequence[str] | None = None
+    reader: Reader,
+    options: ServeOptions,
+    *,
+    segmenter: Segmenter | None = None,
+    name: str = EMBEDDED_NAME,
+    hosts: Sequence[str] | None = None,
 ) -> FastAPI:
     """The ASGI application around loaded models.
 
     Args:
         reader: Reads for everybody, in one thread.
         options: Its limits.
+        segmenter: Cuts out for everybody, in another thread; None answers that there is none.
         name: What clients call the reader.
         hosts: Names that the server may be called by, as a page of another site might make a browser's name for it
             lead here; None is any.
@@ -43,14 +55,32 @@ def create_app(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
+        jobs = Jobs(options.data)
         desk = Desk(reader, metrics, queue=options.queue, slots=options.slots)
-        app.state.folioscope = State(options, metrics, reader, desk, name, int(time.time()))
+        cutter = Cutter(metrics, queue=options.queue, seconds=options.max_seconds) if segmenter else None
+        seconds, room = 60 * options.scene_minutes, int(1e6 * options.scene_megabytes)
+        app.state.folioscope = State(
+            options=options,
+            metrics=metrics,
+            reader=reader,
+            desk=desk,
+            segmenter=segmenter,
+            cutter=cutter,
+            scenes=Scenes(metrics, most_bytes=room, seconds=seconds),
+            jobs=jobs,
+            runner=(runner := Runner(jobs, reader, desk, options)),
+            name=name,
+            started=int(time.time()),
+        )
         yield
-        desk.close()
+        await runner.close()
+        for owner in filter(None, (desk, cutter)):
+            await run_in_threadpool(owner.close)
+        jobs.close()
 
     app = FastAPIOffline(title="Folioscope", version=__version__, lifespan=life, redoc_url=None)
     errors.install(app)
-    for part in (chat, read, status):
+    for part in (chat, read, job_routes, segment, status):
         app.include_router(part.router)
     app.add_middleware(Gate, options=options, metrics=metrics, hosts=hosts)
     if options.cors:

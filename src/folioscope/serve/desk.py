@@ -33,14 +33,14 @@ class ReadRequest:
 
     Attributes:
         open: Opens the pages, when their turn comes.
-        count: How many there are.
+        numbers: Of the pages.
         prompt: A preset's name, or a text with one `<image>`.
         mode: A mode's name, or None.
         deadline: Of `time.monotonic()`; what is not read by then is not read.
     """
 
     open: Callable[[], Opened]
-    count: int
+    numbers: tuple[int, ...]
     prompt: str
     options: GenerateOptions
     mode: str | None = None

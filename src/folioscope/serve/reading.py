@@ -85,7 +85,7 @@ async def read_request(
         max_pixels=limits.max_pixels,
     )
     until = time.monotonic() + limits.max_seconds if deadline else None
-    return ReadRequest(source, len(numbers), fields.prompt, options, fields.mode, until)
+    return ReadRequest(source, tuple(numbers), fields.prompt, options, fields.mode, until)
 
 
 def _open(upload: Upload, **how: Any) -> Opened:

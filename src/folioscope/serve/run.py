@@ -10,6 +10,7 @@ from contextlib import suppress
 import uvicorn
 
 from folioscope.read import Reader
+from folioscope.segment import EMBEDDED, Segmenter
 from folioscope.serve.app import create_app, name_of
 from folioscope.serve.gate import LOOPBACK
 from folioscope.serve.options import ServeOptions
@@ -17,13 +18,22 @@ from folioscope.types import InputError
 
 
 def run(
-    options: ServeOptions, *, host: str, port: int, model: str | None, device: str, dtype: str, revision: str | None
+    options: ServeOptions,
+    *,
+    host: str,
+    port: int,
+    model: str | None,
+    segmenter: str | None,
+    device: str,
+    dtype: str,
+    revision: str | None,
 ) -> None:
     """Serve until interrupted or terminated. Raises what loading raises, and InputError for an address in use."""
     listening = _listen(host, port)
     with listening:
         reader = Reader.from_pretrained(model, device=device, dtype=dtype, revision=revision)
-        app = create_app(reader, options, name=name_of(model), hosts=_names(host))
+        cutter = _segmenter(segmenter, device)
+        app = create_app(reader, options, segmenter=cutter, name=name_of(model), hosts=_names(host))
         config = uvicorn.Config(
             app,
             log_level="warning",
@@ -33,6 +43,14 @@ def run(
         )
         print(f"folioscope: serving at {_address(host, listening)}, Ctrl-C ends it", file=sys.stderr, flush=True)
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def _segmenter(asked: str | None, device: str) -> Segmenter | None:
+    """The one asked for, or the embedded, or, where there is none, none."""
+    if asked is None and not EMBEDDED.is_dir():
+        print("folioscope: there is no embedded segmenter; serving without one", file=sys.stderr)
+        return None
+    return Segmenter.from_pretrained(asked, device=device)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING
 
 from fastapi import Request
 
+from folioscope.serve.cutter import Cutter
 from folioscope.serve.desk import Desk
+from folioscope.serve.jobs import Jobs
 from folioscope.serve.metrics import Metrics
 from folioscope.serve.options import ServeOptions
+from folioscope.serve.runner import Runner
+from folioscope.serve.scenes import Scenes
 
 if TYPE_CHECKING:
     from folioscope.read import Reader
+    from folioscope.segment import Segmenter
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,7 @@ class State:
     """The models and who owns them.
 
     Attributes:
+        segmenter, cutter: None where there is no segmenter.
         name: What clients call the reader.
         started: Unix seconds.
     """
@@ -28,6 +34,11 @@ class State:
     metrics: Metrics
     reader: Reader
     desk: Desk
+    segmenter: Segmenter | None
+    cutter: Cutter | None
+    scenes: Scenes
+    jobs: Jobs
+    runner: Runner
     name: str
     started: int
 

@@ -22,9 +22,14 @@ async def health() -> dict[str, str]:
 async def ready(request: Request) -> dict[str, Any]:
     """The models are loaded and take work."""
     state = state_of(request)
-    if not state.desk.alive:
-        raise Refused(503, "the reader does not work", "not_ready", headers={"Retry-After": "10"})
-    return {"status": "ready", "model": state.name, "waiting": state.desk.waiting}
+    if not state.desk.alive or (state.cutter and not state.cutter.alive):
+        raise Refused(503, "a model does not work", "not_ready", headers={"Retry-After": "10"})
+    return {
+        "status": "ready",
+        "model": state.name,
+        "segmenter": state.cutter is not None,
+        "waiting": state.desk.waiting,
+    }
 
 
 @router.get("/metrics", response_class=Response)
