@@ -48,7 +48,7 @@ def test_masks_come_back_to_where_the_image_was(size: tuple[int, int]) -> None:
     """Logits that are x, then y, in the square's pixels are so in the image's, but for the edges."""
     frame, cell = SamFrame(size, 64), torch.arange(16) * 4 + 2.0
     low = torch.stack([cell.expand(16, 16), cell[:, None].expand(16, 16)])
-    x, y = unmap_masks(low.to(torch.bfloat16), frame)
+    x, y = next(unmap_masks(low.to(torch.bfloat16)[None], frame.placement))[0]
     assert x.dtype == torch.float32
     assert x.shape == y.shape == size[::-1]
     for found, length, ratio in ((x[0], size[0], frame.ratios[0]), (y[:, 0], size[1], frame.ratios[1])):

@@ -5,6 +5,7 @@ Source: `infer` and `dynamic_preprocess` in modeling_deepseekocr.py of deepseek-
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,6 +128,25 @@ SAM_MEAN, SAM_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's red, green and blue, in 0..1."""
 
 
+UNMAPPED_BYTES = 256_000_000
+"""Memory that masks may take on their way to the photo's size."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a photo lies in its frame; every size is height and width in pixels.
+
+    Attributes:
+        original: Of the photo.
+        reshaped: Of the photo as it lies in the frame's left top corner.
+        padded: Of the frame.
+    """
+
+    original: tuple[int, int]
+    reshaped: tuple[int, int]
+    padded: tuple[int, int]
+
+
 @dataclass(frozen=True)
 class SamFrame:
     """Where an image lies in the square that SAM sees: scaled, at its left top.
@@ -150,6 +170,11 @@ class SamFrame:
         """What x and y in pixels of the image are multiplied by in the square."""
         return self.scaled[0] / self.size[0], self.scaled[1] / self.size[1]
 
+    @property
+    def placement(self) -> Placement:
+        (width, height), (scaled_width, scaled_height) = self.size, self.scaled
+        return Placement((height, width), (scaled_height, scaled_width), (self.side, self.side))
+
 
 @dataclass(frozen=True)
 class SamView:
@@ -171,11 +196,14 @@ def sam_view(image: Image.Image, side: int = 1024) -> SamView:
     return SamView(F.pad((pixels - mean) / std, (0, side - frame.scaled[0], 0, side - frame.scaled[1])), frame)
 
 
-def unmap_masks(logits: Tensor, frame: SamFrame) -> Tensor:
-    """Low-resolution mask logits (K, s, s), of the whole square, as float32 (K, H, W) of the image.
+def unmap_masks(logits: Tensor, place: Placement) -> Iterator[Tensor]:
+    """Mask logits (N, M, s, s) of the whole frame → float32 (n, M, H, W) of the photo, until all N objects are done.
 
-    It takes at most twice as many bytes as it returns, beside `side`² numbers a mask.
+    As many objects at once as take UNMAPPED_BYTES on the way, 8 bytes a pixel of the photo or the frame; or one if that
+    takes more. Source: `Sam.postprocess_masks` of Segment Anything (facebookresearch/segment-anything@dca509f).
     """
-    square = F.interpolate(logits.float()[:, None], (frame.side, frame.side), mode="bilinear")  # (K, 1, S, S)
-    width, height = frame.scaled
-    return F.interpolate(square[..., :height, :width], frame.size[::-1], mode="bilinear")[:, 0]  # (K, H, W)
+    pixels = logits.shape[1] * max(height * width for height, width in (place.original, place.padded))
+    for some in logits.split(max(1, UNMAPPED_BYTES // (8 * pixels))):
+        frame = F.interpolate(some.float(), place.padded, mode="bilinear")  # (n, M, S, S)
+        photo = frame[..., : place.reshaped[0], : place.reshaped[1]]
+        yield F.interpolate(photo, place.original, mode="bilinear")  # (n, M, H, W)

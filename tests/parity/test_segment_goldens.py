@@ -97,7 +97,7 @@ def assert_masks(masks: list[Mask], packed: np.ndarray, shape: np.ndarray) -> No
 def test_post_processing(toy: Path) -> None:
     low = torch.from_numpy(np.load(toy / "hf" / "single_point.npz")["pred_masks"])[0, 0]
     expected = np.load(toy / "hf" / "post_process_single_point.npz")
-    logits = unmap_masks(low, SamFrame((900, 600), 256)).numpy()
+    logits = next(unmap_masks(low[None], SamFrame((900, 600), 256).placement))[0].numpy()
     sampled = logits.ravel()[expected["logit_index_0"]]
     assert np.abs(sampled - expected["logit_0"]).max() < 1e-4
     masks = np.unpackbits(expected["packed_0"], count=logits.size).reshape(logits.shape).astype(bool)

@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from folioscope import SamImageProcessor
-from folioscope.processing import BatchFeature, sam_masks
+from folioscope import SamImageProcessor, views
+from folioscope.processing import BatchFeature
 from folioscope.types import InputError
+from folioscope.views import Placement, unmap_masks
 
 SMALL = {"size": {"longest_edge": 64}, "pad_size": 64, "mask_size": 16, "mask_pad_size": {"height": 16, "width": 16}}
 
@@ -181,16 +182,10 @@ def test_masks_return_to_their_photos(processor: SamImageProcessor) -> None:
 def test_masks_go_up_a_few_at_a_time(processor: SamImageProcessor, monkeypatch: pytest.MonkeyPatch) -> None:
     logits = torch.randn(1, 5, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     whole = processor.post_process_masks(logits, [(30, 48)], [(40, 64)])[0]
-    most: list[int] = []
-
-    def counted(chunk: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
-        most.append(len(chunk))
-        return interpolate(chunk, *arguments, **options)
-
-    monkeypatch.setattr(sam_masks, "CHUNK_BYTES", 2 * 3 * 8 * (64 * 64 + 40 * 64 + 30 * 48))
-    monkeypatch.setattr(sam_masks, "interpolate", counted)
+    monkeypatch.setattr(views, "UNMAPPED_BYTES", 2 * 3 * 8 * 64 * 64)
+    place = Placement((30, 48), (40, 64), (64, 64))
+    assert [len(some) for some in unmap_masks(logits[0], place)] == [2, 2, 1]
     assert torch.equal(processor.post_process_masks(logits, [(30, 48)], [(40, 64)])[0], whole)
-    assert most == [2, 2, 2, 2, 1, 1]
 
 
 def test_half_precision_is_widened(processor: SamImageProcessor) -> None:

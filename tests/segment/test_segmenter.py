@@ -10,12 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from folioscope import segment
+from folioscope import segment, views
 from folioscope.masks import Mask, MaskPrompt
-from folioscope.segment import Scene, Segmenter, upscale
-from folioscope.segment.upscale import upscaled
+from folioscope.segment import Scene, Segmenter
 from folioscope.types import CheckpointError, InputError, OutputError
-from folioscope.views import SamFrame
+from folioscope.views import SamFrame, unmap_masks
 from folioscope.weights import save_sam
 from random_sam import GRID, SMALL, random_sam
 
@@ -114,11 +113,12 @@ def test_masks_are_upscaled_a_few_at_a_time(
     segmenter: Segmenter, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = segmenter.predict_many(scene, PROMPTS)
-    frame, logits = SamFrame((400, 300), 64), torch.randn(10, 32, 32)
-    assert [len(masks) for masks in upscaled(logits, frame)] == [10]
-    monkeypatch.setattr(upscale, "UPSCALED_BYTES", 4 * 4 * 400 * 300)
-    assert [masks.shape for masks in upscaled(logits, frame)] == [(4, 300, 400), (4, 300, 400), (2, 300, 400)]
-    monkeypatch.setattr(upscale, "UPSCALED_BYTES", 1)
+    frame, logits = SamFrame((400, 300), 64), torch.randn(10, 1, 32, 32)
+    assert [len(masks) for masks in unmap_masks(logits, frame.placement)] == [10]
+    monkeypatch.setattr(views, "UNMAPPED_BYTES", 4 * 8 * 400 * 300)
+    shapes = [masks.shape for masks in unmap_masks(logits, frame.placement)]
+    assert shapes == [(4, 1, 300, 400), (4, 1, 300, 400), (2, 1, 300, 400)]
+    monkeypatch.setattr(views, "UNMAPPED_BYTES", 1)
     for found, masks in zip(segmenter.predict_many(scene, PROMPTS), expected, strict=True):
         assert_alike(found, masks)
 

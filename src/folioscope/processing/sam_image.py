@@ -18,10 +18,9 @@ from torch import Tensor
 from folioscope.processing.conventions import ImageConventions
 from folioscope.processing.features import BatchFeature
 from folioscope.processing.intake import label_map, listed, rgb_picture
-from folioscope.processing.sam_masks import Placement, masks_of_photo
 from folioscope.processing.sam_settings import PUBLISHED, checked
 from folioscope.types import InputError
-from folioscope.views import SamFrame
+from folioscope.views import Placement, SamFrame, unmap_masks
 
 TYPES = ("SamImageProcessor", "SamImageProcessorFast", "SamImageProcessorPil")
 """Names that versions of transformers write into `image_processor_type`."""
@@ -198,7 +197,7 @@ class SamImageProcessor(ImageConventions):
         padded = checked("pad_size", pad_size or self.pad_size)
         side, threshold = (padded["height"], padded["width"]), mask_threshold if binarize else None
         places = [Placement(*sizes, side) for sizes in zip(originals, reshaped, strict=True)]
-        return [masks_of_photo(_logits(low), place, threshold) for low, place in zip(masks, places, strict=True)]
+        return [_masks_of_photo(_logits(low), place, threshold) for low, place in zip(masks, places, strict=True)]
 
 
 def _pad(values: np.ndarray, size: Mapping[str, int], name: str) -> np.ndarray:
@@ -238,3 +237,17 @@ def _logits(masks: Any) -> Tensor:
         given = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(masks).__name__
         raise InputError(f"masks: {given}; expected logits (N, M, h, w) for each image, as the model predicts them")
     return tensor
+
+
+def _masks_of_photo(logits: Tensor, place: Placement, threshold: float | None) -> Tensor:
+    """Bring (..., h, w) logits of any floating-point dtype to (..., H, W), computed in float32.
+
+    bool, where they are above `threshold`; float32 logits if that is None.
+    """
+    objects = logits.unflatten(0, (-1, 1)) if logits.ndim == 3 else logits.flatten(0, -4)  # (N, M, h, w)
+    dtype = torch.float32 if threshold is None else torch.bool
+    masks, done = torch.empty(*objects.shape[:2], *place.original, dtype=dtype, device=logits.device), 0
+    for full in unmap_masks(objects, place):
+        masks[done : done + len(full)] = full if threshold is None else full > threshold
+        done += len(full)
+    return masks.view(*logits.shape[:-2], *place.original)

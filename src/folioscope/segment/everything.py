@@ -18,7 +18,7 @@ from folioscope.masks import EverythingOptions, Mask, MaskPrompt, runs_of
 from folioscope.model.sam_prompts import FOREGROUND
 from folioscope.segment.nms import suppress
 from folioscope.segment.regions import without_small_regions
-from folioscope.segment.upscale import upscaled
+from folioscope.views import unmap_masks
 
 if TYPE_CHECKING:
     from folioscope.segment import Segmenter
@@ -101,7 +101,7 @@ def _found(
         logits, scores = prediction.logits[0].flatten(0, 1), prediction.iou[0].flatten()  # (3N, s, s), (3N,)
         good = (scores > options.pred_iou_thresh) | (options.pred_iou_thresh <= 0)
         rows = good.nonzero()[:, 0].tolist()
-        full = (mask for masks in upscaled(logits[rows], scene.frame) for mask in masks)
+        full = (mask for masks in unmap_masks(logits[rows][:, None], scene.frame.placement) for mask in masks[:, 0])
         masks = []
         for row, mask in zip(rows, full, strict=True):
             stability = stability_score(mask, options.stability_score_offset)
