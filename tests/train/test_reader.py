@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from folioscope.train.optimize import rate
-from folioscope.train.reader import LOG, MODEL, Progress, ReaderTraining
+from folioscope.train.reader import ReaderTraining
 from folioscope.train.recipe import ReaderRecipe, Stage
 from folioscope.train.render import PageStyle
+from folioscope.train.run import LOG, MODEL, Progress
 from folioscope.weights import load_ocr
 
 STYLE = PageStyle(side=256, lines=(1, 1), type_px=(30, 34), degrade=0, layout=0)
@@ -33,7 +34,7 @@ def test_a_resumed_run_is_the_undisturbed_run(tmp_path: Path, tiny_config: dict[
         training.run(lambda progress: interrupt() if progress.step == 5 else None, log_every=1)
     rest = run(RECIPE, tmp_path / "cut", tiny_config)
     assert [p.step for p in rest] == [4, 5, 6]
-    assert [p.text for p in rest] == [p.text for p in whole[3:]]
+    assert [p.means["text"] for p in rest] == [p.means["text"] for p in whole[3:]]
     ours, theirs = (load_ocr(tmp_path / name / MODEL)[0].state_dict() for name in ("whole", "cut"))
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
@@ -45,7 +46,7 @@ def interrupt() -> None:
 def test_the_loss_falls_and_is_logged(tmp_path: Path, tiny_config: dict[str, Any]) -> None:
     recipe = replace(RECIPE, stages=(Stage(30, 256, 2, STYLE),), every=30)
     seen = run(recipe, tmp_path, tiny_config, log_every=10)
-    assert seen[-1].text < seen[0].text - 0.3
+    assert seen[-1].means["text"] < seen[0].means["text"] - 0.3
     assert [json.loads(line)["step"] for line in (tmp_path / LOG).read_text().splitlines()] == [10, 20, 30]
 
 

@@ -13,23 +13,19 @@ from folioscope.types import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from folioscope.train.reader import Progress
+    from folioscope.train.run import Progress
     from folioscope.train.trials import Trial
 
-RUN = Path("runs/reader")
 SHOWN = 12
 
 app = typer.Typer(no_args_is_help=True, help="Train, preview and evaluate the networks that Folioscope ships.")
 
 
-@app.callback()
-def _verbs() -> None:
-    """Keeps `train` a group while it has one network."""
-
-
 @app.command()
 def reader(
-    out: Annotated[Path, typer.Option(help="Folder of the run, resumed if it is there, and of pictures.")] = RUN,
+    out: Annotated[Path, typer.Option(help="Folder of the run, resumed if it is there, and of pictures.")] = Path(
+        "runs/reader"
+    ),
     preview: Annotated[bool, typer.Option("--preview", help="Only draw training pages with their answers.")] = False,
     evaluate: Annotated[bool, typer.Option("--evaluate", help="Only read fresh pages of unseen text.")] = False,
     model: Annotated[str | None, typer.Option(help="What to evaluate: a folder or a hub id [the embedded].")] = None,
@@ -104,20 +100,22 @@ def _rival(name: str | None) -> Callable[[Image.Image], str] | None:
 
 def _train(out: Path, init: str | None) -> None:
     from folioscope.hub import resolve
-    from folioscope.train.preview import save_curve
-    from folioscope.train.reader import LOG, ReaderTraining
+    from folioscope.train.charts import save_curve
+    from folioscope.train.preview import SERIES
+    from folioscope.train.reader import ReaderTraining
     from folioscope.train.recipe import EMBEDDED, FURTHER
+    from folioscope.train.run import LOG
 
     recipe = FURTHER if init else EMBEDDED
-    ReaderTraining(recipe, out, init=resolve(init) if init else None).run(_report)
-    typer.echo(save_curve(out, out / LOG))
+    ReaderTraining(recipe, out, init=resolve(init) if init else None).run(report)
+    typer.echo(save_curve(out / LOG, SERIES))
 
 
-def _report(progress: Progress) -> None:
+def report(progress: Progress) -> None:
+    """A line on stderr."""
+    means = "  ".join(f"{name} {value:.3f}" for name, value in progress.means.items())
     typer.echo(
-        f"step {progress.step}/{progress.steps}  {progress.pages_per_second:.1f} pages/s  "
-        f"{progress.minutes_left:.0f} min left  "
-        f"text {progress.text:.3f}  accuracy {progress.accuracy:.3f}  cell {progress.cell:.3f}  "
-        f"attention {progress.attention:.3f}",
+        f"step {progress.step}/{progress.steps}  {progress.pictures_per_second:.1f} pictures/s  "
+        f"{progress.minutes_left:.0f} min left  {means}",
         err=True,
     )

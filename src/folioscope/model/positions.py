@@ -32,8 +32,13 @@ def relative_rows(table: Tensor, size: int) -> Tensor:
     Returns:
         (size, size, C): entry [q, k] is the table's row q - k + (size - 1).
     """
-    if table.shape[0] != 2 * size - 1:
-        rows = table.float().T[None]  # (1, C, 2n-1)
-        table = F.interpolate(rows, size=2 * size - 1, mode="linear")[0].T.to(table)  # (2 size-1, C)
+    table = resize_line(table, 2 * size - 1)
     # Window [q] of the reversed table, read backwards, is what query q sees of keys 0..size-1.
     return table.unfold(0, size, 1).flip(2).transpose(1, 2)  # (size, size, C)
+
+
+def resize_line(table: Tensor, length: int) -> Tensor:
+    """Resize (n, C) rows linearly to (length, C); the table itself when the length is the same."""
+    if len(table) == length:
+        return table
+    return F.interpolate(table.float().T[None], size=length, mode="linear")[0].T.to(table)

@@ -141,5 +141,6 @@ class FourierPositions(nn.Module):
         Computed in float32 at least: bfloat16 cannot tell neighbouring pixels apart.
         """
         wide = torch.promote_types(self.matrix.dtype, torch.float32)
-        angles = 2 * math.pi * ((2 * fractions - 1).to(wide) @ self.matrix.to(wide))
+        with torch.autocast(self.matrix.device.type, enabled=False):
+            angles = 2 * math.pi * ((2 * fractions - 1).to(wide) @ self.matrix.to(wide))
         return torch.cat([angles.sin(), angles.cos()], dim=-1).to(self.matrix.dtype)

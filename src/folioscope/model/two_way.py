@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -150,19 +151,19 @@ class Attention(nn.Module):
         """
         B, N = q.shape[0], max(q.shape[1], k.shape[1])
         values = self._heads(self.v_proj(v), N)
-        if weights_bias is None:
+        if weights_bias is None and not torch.is_grad_enabled():
             queries, keys = self._heads(self.q_proj(q), N), self._heads(self.k_proj(k), N)
             mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-        else:
-            mixed = self.weights(q, k, mask, weights_bias).flatten(0, 1) @ values
+        else:  # torch's fused attention is slow where few tokens and a mask want gradients
+            mixed = self.weights(q, k, mask, weights_bias).flatten(0, 1).to(values.dtype) @ values
         return self.out_proj(mixed.transpose(1, 2).flatten(2)).unflatten(0, (B, N))  # (B, N, Q, C)
 
     def weights(self, q: Tensor, k: Tensor, bias: Tensor | None = None, weights_bias: Tensor | None = None) -> Tensor:
-        """The weights (B, N, heads, Q, K) of `forward`; `bias` is a `mask` of numbers."""
+        """The weights (B, N, heads, Q, K) of `forward`; `bias` is its `mask`."""
         B, N = q.shape[0], max(q.shape[1], k.shape[1])
         queries, keys = self._heads(self.q_proj(q), N), self._heads(self.k_proj(k), N)
         logits = queries @ keys.transpose(2, 3) * queries.shape[-1] ** -0.5  # (B * N, heads, Q, K)
-        weights = (logits if bias is None else logits + bias).softmax(dim=-1)
+        weights = _masked(logits, bias).softmax(dim=-1)
         if weights_bias is not None:
             weights = (weights + weights_bias).softmax(dim=-1)
         return weights.unflatten(0, (B, N))
@@ -170,6 +171,12 @@ class Attention(nn.Module):
     def _heads(self, x: Tensor, N: int) -> Tensor:
         x = x.unflatten(3, (self.heads, -1)).transpose(2, 3)  # (B, n, heads, S, hd)
         return x.expand(-1, N, -1, -1, -1).flatten(0, 1)  # (B * N, heads, S, hd)
+
+
+def _masked(logits: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return logits
+    return logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
 
 
 class Mlp(nn.Module):

@@ -8,17 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from folioscope.train.recipe import ReaderRecipe
+from folioscope.train.schedule import Recipe
 
 
 class Optimizer:
     """Both optimisers as one. Muon (Jordan et al. 2024) suits hidden matrices; embeddings and heads take AdamW."""
 
-    def __init__(self, model: nn.Module, guides: nn.Module, recipe: ReaderRecipe):
+    def __init__(self, model: nn.Module, guides: Iterable[nn.Module], recipe: Recipe[Any]):
         self.recipe = recipe
         matrices = [p for name, p in model.named_parameters() if _is_hidden_matrix(name, p)]
         chosen = {id(p) for p in matrices}
-        others = [p for p in (*model.parameters(), *guides.parameters()) if id(p) not in chosen]
+        beside = [p for guide in guides for p in guide.parameters()]
+        others = [p for p in (*model.parameters(), *beside) if id(p) not in chosen]
         decay = recipe.weight_decay
         self.parts: list[torch.optim.Optimizer] = [
             torch.optim.Muon(matrices, lr=recipe.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
@@ -44,11 +45,11 @@ class Optimizer:
 
 
 def _is_hidden_matrix(name: str, parameter: Tensor) -> bool:
-    at_the_edge = ("embed", "head.", "pos_", "gate.weight")
+    at_the_edge = ("embed", "head.", "pos_", "gate.weight", "_token.weight", "_tokens.weight")
     return parameter.ndim == 2 and not any(word in name for word in at_the_edge)
 
 
-def rate(step: int, recipe: ReaderRecipe) -> float:
+def rate(step: int, recipe: Recipe[Any]) -> float:
     """Share of the peak learning rate at `step`: linear up, level, linear down to zero at the end."""
     rising = (step + 1) / recipe.warmup
     falling = (recipe.steps - step) / (recipe.decay * recipe.steps)

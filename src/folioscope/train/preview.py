@@ -1,8 +1,7 @@
-"""Pictures for people: training pages with what is known of them, pages with what was read, and the curve of a run."""
+"""Pictures for people: training pages with what is known of them, and pages with what was read."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +9,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from folioscope.train.charts import saved, sheet
 from folioscope.train.evaluate import Reading
 from folioscope.train.render import PageStyle, TrainingPage, render_page
 
 _BOX = re.compile(r"<\|ref\|>(\w+)<\|/ref\|><\|det\|>\[\[(\d+), (\d+), (\d+), (\d+)\]\]")
-_SERIES = {"text": (200, 30, 30), "cell": (30, 120, 30), "guide": (40, 60, 200), "accuracy": (120, 120, 120)}
+SERIES = {"text": (200, 30, 30), "cell": (30, 120, 30), "guide": (40, 60, 200), "accuracy": (120, 120, 120)}
+"""What the curve of a run shows."""
+
 _GREY = (220, 220, 220)
 
 
@@ -22,7 +24,7 @@ def save_preview(folder: str | Path, style: PageStyle, count: int = 12, seed: in
     """Write `pages.png` into `folder`: `count` pages of seeds `seed`, `seed` + 1, …; return its path."""
     pages = [render_page(style, seed + number) for number in range(count)]
     cells = [_cell(_marked(page), [page.plain], style.side) for page in pages]
-    return _save(_sheet(cells), Path(folder) / "pages.png")
+    return saved(sheet(cells), Path(folder) / "pages.png")
 
 
 def save_readings(folder: str | Path, readings: Sequence[Reading]) -> Path:
@@ -33,39 +35,7 @@ def save_readings(folder: str | Path, readings: Sequence[Reading]) -> Path:
         cells.append(
             _cell(reading.page.image, [reading.answer, f"-- {reading.edits} errors; truth:", reading.truth], side)
         )
-    return _save(_sheet(cells), Path(folder) / "readings.png")
-
-
-def save_curve(folder: str | Path, log: str | Path, width: int = 900, height: int = 420) -> Path:
-    """Write `curve.png` from a run's log: losses and token accuracy over steps, the largest loss at the top."""
-    lines = [json.loads(line) for line in Path(log).read_text(encoding="utf-8").splitlines()]
-    image = Image.new("RGB", (width, height), "white")
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(13)
-    steps = np.array([line["step"] for line in lines], dtype=float)
-    top = max(max(line[name] for name in _SERIES) for line in lines)
-    for row, (name, colour) in enumerate(_SERIES.items()):
-        values = np.array([line[name] for line in lines])
-        xs, ys = 40 + (width - 60) * steps / steps.max(), height - 30 - (height - 60) * values / top
-        draw.line([*zip(xs.tolist(), ys.tolist(), strict=True)], fill=colour, width=2)
-        draw.text((width - 170, 14 + 18 * row), f"{name} {values[-1]:.3f}", fill=colour, font=font)
-    draw.line((40, 30, 40, height - 30, width - 20, height - 30), fill="black")
-    draw.text((4, 24), f"{top:.1f}", fill="black", font=font)
-    draw.text((width - 90, height - 24), f"step {steps[-1]:.0f}", fill="black", font=font)
-    return _save(image, Path(folder) / "curve.png")
-
-
-def _sheet(cells: Sequence[Image.Image], columns: int = 3) -> Image.Image:
-    rows = -(-len(cells) // columns)
-    sheet = Image.new("RGB", (columns * cells[0].width, rows * cells[0].height), (120, 120, 120))
-    for number, cell in enumerate(cells):
-        sheet.paste(cell, (number % columns * cell.width, number // columns * cell.height))
-    return sheet
-
-
-def _save(image: Image.Image, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path)
-    return path
+    return saved(sheet(cells), Path(folder) / "readings.png")
 
 
 def _cell(picture: Image.Image, texts: Sequence[str], side: int) -> Image.Image:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from folioscope.train.layout import PageStyle
+from folioscope.train.schedule import Recipe
 
 
 @dataclass(frozen=True)
@@ -20,43 +21,16 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class ReaderRecipe:
-    """Everything a training run depends on.
+class ReaderRecipe(Recipe[Stage]):
+    """See `Recipe`.
 
     Attributes:
-        stages: The curriculum, in order.
-        lr: Peak learning rate of both optimisers (Muon scaled to AdamW's update size).
-        warmup: Steps of linear warm-up.
-        decay: Share of all steps, at the end, over which the rate falls linearly to zero.
-        ema: Decay of the averaged weights that are evaluated and exported.
         patch_loss, cell_loss, guide_loss: Weights of the training-only losses, see `guides.py`.
-        every: Steps between checkpoints; twice as rarely the run is evaluated.
     """
 
-    stages: tuple[Stage, ...]
-    seed: int = 0
-    lr: float = 3e-3
-    warmup: int = 200
-    decay: float = 0.4
-    weight_decay: float = 0.02
-    ema: float = 0.998
-    clip: float = 1.0
     patch_loss: float = 0.5
     cell_loss: float = 1.0
     guide_loss: float = 0.5
-    every: int = 250
-
-    @property
-    def steps(self) -> int:
-        return sum(stage.steps for stage in self.stages)
-
-    def stage(self, step: int) -> Stage:
-        """The stage that `step` (0-based) belongs to."""
-        for stage in self.stages:
-            if step < stage.steps:
-                return stage
-            step -= stage.steps
-        return self.stages[-1]
 
 
 EMBEDDED = ReaderRecipe(

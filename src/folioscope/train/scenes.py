@@ -1,0 +1,103 @@
+"""Composites to tensors: what the network sees, what it is asked, and what it should draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from folioscope.config import SamConfig
+from folioscope.model.sam_prompts import FOREGROUND, PADDING
+from folioscope.train.clicks import click, loose_box
+from folioscope.train.composites.compose import Composite, compose
+from folioscope.train.composites.page_objects import compose_page
+from folioscope.train.segmenter_recipe import SceneStage, SegmenterRecipe
+from folioscope.views import sam_view
+
+_BOX, _BOTH = 0.4, 0.1
+"""Shares of objects prompted for by a box, and by a box and a click; the rest have a click."""
+
+
+@dataclass(frozen=True)
+class SceneBatch:
+    """B pictures of one size, N prompted objects in each.
+
+    Attributes:
+        pixels: (B, 3, S, S) float32, normalised.
+        points: (B, N, 1, 2) float32 pixels, x and y.
+        labels: (B, N, 1) int64; PADDING where there is a box only.
+        boxes: (B, N, 4) float32; PADDING where there is a click only.
+        inside: (B, N, 2) float32, a pixel of each object whatever its prompt is.
+        targets: (B, N, s, s) uint8, the share of each low-resolution pixel that belongs to the object, of 255.
+    """
+
+    pixels: Tensor
+    points: Tensor
+    labels: Tensor
+    boxes: Tensor
+    inside: Tensor
+    targets: Tensor
+
+
+class SceneBatches(Dataset[SceneBatch]):
+    """Step number to its batch: the same pictures for the same recipe and step, wherever a run resumes."""
+
+    def __init__(self, recipe: SegmenterRecipe, config: SamConfig):
+        self.recipe, self.config = recipe, config
+
+    def __len__(self) -> int:
+        return self.recipe.steps
+
+    def __getitem__(self, step: int) -> SceneBatch:
+        stage = self.recipe.stage(step)
+        seeds = np.random.SeedSequence([self.recipe.seed, step]).generate_state(stage.images + 1).tolist()
+        rng = np.random.default_rng(seeds.pop())
+        return make_batch([draw_scene(stage, seed, rng) for seed in seeds], stage, self.config, rng)
+
+
+def draw_scene(stage: SceneStage, seed: int, rng: np.random.Generator) -> Composite:
+    """A composite, or as often as the stage says a page."""
+    draw = compose_page if rng.random() < stage.pages else compose
+    return draw(stage.style, seed)
+
+
+def make_batch(
+    scenes: Sequence[Composite], stage: SceneStage, config: SamConfig, rng: np.random.Generator
+) -> SceneBatch:
+    """Tensors of pictures whose longest side is the stage's."""
+    side, shrink = stage.style.side, config.vit.patch_size // 4
+    columns = zip(*(_prompts(scene, stage.objects, rng) for scene in scenes), strict=True)
+    chosen, points, labels, boxes, inside = (np.stack(column) for column in columns)
+    targets = [_targets(scene.masks[row], side, shrink) for scene, row in zip(scenes, chosen, strict=True)]
+    views = torch.stack([sam_view(scene.image, side).pixels for scene in scenes])
+    prompts = (torch.from_numpy(column) for column in (points, labels, boxes, inside))
+    return SceneBatch(views, *prompts, targets=torch.stack(targets))
+
+
+def _prompts(scene: Composite, count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Indices of `count` objects, all of them before any comes again, then points, labels, boxes and pixels inside."""
+    present = len(scene.masks)
+    chosen = np.concatenate([rng.permutation(present) for _ in range(-(-count // present))])[:count]
+    points = np.zeros((count, 1, 2), np.float32)
+    labels = np.full((count, 1), PADDING)
+    boxes = np.full((count, 4), PADDING, np.float32)
+    inside = np.array([click(scene.masks[index], rng) for index in chosen], np.float32)
+    for row, index in enumerate(chosen):
+        kind = rng.random()
+        if kind < _BOX + _BOTH:
+            boxes[row] = loose_box(scene.masks[index], rng)
+        if kind >= _BOX:
+            points[row, 0], labels[row, 0] = inside[row], FOREGROUND
+    return chosen, points, labels, boxes, inside
+
+
+def _targets(masks: np.ndarray, side: int, shrink: int) -> Tensor:
+    """(n, side / shrink, side / shrink) uint8 of bool (n, height, width) masks at the left top of a square."""
+    padded = np.zeros((len(masks), side, side), np.float32)
+    padded[:, : masks.shape[1], : masks.shape[2]] = masks
+    return (F.avg_pool2d(torch.from_numpy(padded), shrink) * 255).to(torch.uint8)

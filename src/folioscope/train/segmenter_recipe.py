@@ -1,0 +1,79 @@
+"""The recipe of the embedded segmenter: what it is made of, what it sees, in which order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from folioscope.config import SamConfig, VitConfig
+from folioscope.train.composites.compose import CompositeStyle
+from folioscope.train.schedule import Recipe
+
+
+@dataclass(frozen=True)
+class SceneStage:
+    """A stretch of the curriculum.
+
+    Attributes:
+        steps: Optimiser steps.
+        images: Pictures a step.
+        objects: Prompts a picture; the encoder's work is shared among them.
+        rounds: Probabilities of ending a step after the first prompt, the first correction, and so on.
+        style: Of the pictures; its side is the network's.
+        pages: Share of rendered pages with figures, stamps, signatures and logos among the pictures.
+    """
+
+    steps: int
+    images: int
+    objects: int
+    rounds: tuple[float, ...]
+    style: CompositeStyle
+    pages: float = 0.0
+
+
+@dataclass(frozen=True)
+class SegmenterRecipe(Recipe[SceneStage]):
+    """See `Recipe`.
+
+    Attributes:
+        focal_loss, iou_loss: Weights beside the dice loss; 20 and 1 in the paper's appendix A.
+        kin_loss, look_loss: Weights of the training-only losses, see `scene_guides.py`.
+    """
+
+    focal_loss: float = 20.0
+    iou_loss: float = 3.0
+    kin_loss: float = 1.0
+    look_loss: float = 0.1
+
+
+EMBEDDED_CONFIG = SamConfig(
+    vit=VitConfig(
+        image_size=256,
+        patch_size=8,
+        width=192,
+        layers=6,
+        heads=6,
+        mlp_width=768,
+        global_attn_indexes=(2, 5),
+        window_size=8,
+        neck_channels=128,
+    ),
+    decoder_heads=4,
+    decoder_mlp_width=512,
+    iou_head_width=128,
+)
+"""The embedded segmenter: masks of 128 x 128 for pictures of 256 pixels."""
+
+EMBEDDED = SegmenterRecipe(
+    stages=(
+        SceneStage(
+            650, 12, 8, (0.75, 0.15, 0.1), CompositeStyle(side=128, objects=(1, 5), size=(0.2, 0.8)), pages=0.15
+        ),
+        SceneStage(
+            560, 8, 8, (0.55, 0.25, 0.2), CompositeStyle(side=192, objects=(2, 7), size=(0.12, 0.75)), pages=0.2
+        ),
+    ),
+    warmup=100,
+    decay=0.65,
+    every=50,
+)
+"""The run behind the shipped checkpoint."""
