@@ -93,7 +93,7 @@ def test_dtypes_and_places(toy: Path, keywords: dict[str, Any], dtype: torch.dty
     ("keywords", "message"),
     [
         ({"dtype": "int3"}, "dtype 'int3'.*bfloat16"),
-        ({"torch_dtype": torch.int8}, "dtype 'int9'"),
+        ({"torch_dtype": torch.int16}, "dtype 'int16'"),
         ({"device": "nowhere"}, "device 'nowhere'"),
         ({"device_map": {"a": "cpu", "b": "disk"}}, "must be in one place"),
     ],

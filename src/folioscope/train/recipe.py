@@ -47,7 +47,7 @@ _DENSE = PageStyle(side=384, lines=(5, 16), type_px=(15, 32), degrade=0.5, layou
 _SPARSE = PageStyle(side=384, lines=(1, 5), type_px=(17, 34), degrade=0.5, layout=0.6)
 
 FURTHER = ReaderRecipe(
-    stages=(Stage(2, 384, 8, _DENSE), Stage(1, 384, 8, _SPARSE)) * 900,
+    stages=(Stage(2, 384, 8, _DENSE), Stage(1, 384, 8, _SPARSE)) * 500,
     seed=1,
     lr=2.5e-3,
     warmup=50,
