@@ -21,8 +21,7 @@ from PIL import Image
 from folioscope.read import Reader
 from folioscope.serve.app import create_app
 from folioscope.serve.options import ServeOptions
-from scripted import scripted_checkpoint
-from test_pages_pdf import BLANK, pdf
+from scripted import scripted_checkpoint, sheet
 
 KEY = "s3cret-key"
 
@@ -60,24 +59,22 @@ def scripted_reader(folder: Path) -> Reader:
 def endless_reader(folder: Path) -> Reader:
     """One that goes on and on: nothing ends a sequence but the number of positions."""
     reader = scripted_reader(folder)
-    reader.options = replace(reader.options, stop_ids=(), no_repeat_ngram_size=0)
+    reader.options = replace(reader.options, stop_ids=(), no_repeat_ngram_size=0, stop_loops=False)
     config = reader.model.config
     reader.model.config = replace(config, decoder=replace(config.decoder, max_position_embeddings=8192))
     return reader
 
 
-def picture(width: int = 40, height: int = 60, colour: str = "white", format: str = "PNG") -> bytes:
+def picture(width: int = 40, height: int = 60, colour: str | None = None, format: str = "PNG") -> bytes:
+    """A page with something to read, or of one colour."""
     stream = io.BytesIO()
-    Image.new("RGB", (width, height), colour).save(stream, format)
+    page = Image.new("RGB", (width, height), colour) if colour else sheet((width, height))
+    page.save(stream, format)
     return stream.getvalue()
 
 
 def data_url(data: bytes, kind: str = "image/png") -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def blank_pdf(count: int) -> bytes:
-    return pdf(*[BLANK] * count, kids=" ".join(f"{number} 0 R" for number in range(3, 3 + count)), count=count)
 
 
 def chat_body(prompt: str | None = "Free OCR.", image: bytes | None = None, **more: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from tokenizers import Tokenizer
 
 from folioscope.config import OcrConfig
@@ -18,6 +19,10 @@ from folioscope.tokens import EOS, PROMPTS
 from folioscope.train.recipe import EMBEDDED_CONFIG
 from folioscope.train.vocabulary import save_tokenizer
 from folioscope.weights import save_ocr
+from test_pages_pdf import pdf, stream
+
+INK = (0.2, 0.7, 0.8, 0.9)
+"""Where `sheet` and `sheets` are inked, as parts of the page: inside a box of every answer."""
 
 ANSWERS: Mapping[str, Sequence[str]] = {
     "markdown": (
@@ -44,6 +49,24 @@ TOWERS = {
     "sam_vit_b": {"width": 16, "layers": 1, "heads": 2, "downsample_channels": [16, 16], "neck_channels": 16},
     "clip-l-14-224": {"width": 16, "layers": 1, "heads": 2},
 }
+
+
+def sheet(size: tuple[int, int] = (100, 200)) -> Image.Image:
+    """A page with something to read: a black block where the script points at."""
+    image = Image.new("RGB", size, "white")
+    corners = [round(part * size[index % 2]) for index, part in enumerate(INK)]
+    left, top, right, bottom = corners
+    image.paste("black", (left, top, max(right, left + 3), max(bottom, top + 3)))
+    return image
+
+
+def sheets(count: int, lost: int = 0, size: str = "100 50") -> bytes:
+    """A PDF of such pages, 100 x 50 points each; it claims `lost` more, which are not there."""
+    width, height = map(int, size.split())
+    drawing = f"{0.2 * width} {0.1 * height} {0.6 * width} {0.2 * height} re f"
+    page = f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 {size}]/Contents {3 + count} 0 R>>"
+    kids = " ".join(f"{number} 0 R" for number in [*range(3, 3 + count), *[999] * lost])
+    return pdf(*[page] * count, stream(drawing), kids=kids, count=count + lost)
 
 
 def raw(prompt: str = "markdown") -> str:

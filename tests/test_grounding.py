@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from folioscope.grounding import parse, tidy
-from folioscope.types import Box, Region
+from folioscope.types import Box, Line, Region
 
 THOUSAND = (999, 999)
 """A page on which a box is its own numbers."""
@@ -156,7 +156,10 @@ def test_who_knows_the_prompt_decides_what_a_ref_holds() -> None:
     assert parse(raw.replace("Seal", "Total"), THOUSAND).markdown == "Total by"
     assert found(raw, words_in_refs=True)[:2] == [("table", 1, "table"), ("Seal", 1, "Seal")]
     image = block("image", (1, 2, 3, 4))
-    assert parse(image, THOUSAND, words_in_refs=True).regions == (Region("image", ((1, 2, 3, 4),), "image"),)
+    line = Line("image", box=(1, 2, 3, 4))
+    assert parse(image, THOUSAND, words_in_refs=True).regions == (
+        Region("image", ((1, 2, 3, 4),), "image", lines=(line,)),
+    )
 
 
 def test_words_do_not_run_together() -> None:
@@ -231,12 +234,20 @@ def test_confidence_is_asked_for_the_characters_of_each_region(real: str) -> Non
         return 1 / len(asked)
 
     regions = parse(real, THOUSAND, confidence=confidence).regions
-    assert [region.confidence for region in regions] == [1 / n for n in range(1, 9)]
-    for region, characters in zip(regions, asked, strict=True):
+    of = [asked[round(1 / (region.confidence or 0)) - 1] for region in regions]
+    for region, characters in zip(regions, of, strict=True):
         assert characters.endswith(region.text)
-    assert asked[2].startswith("<|ref|>text<|/ref|><|det|>[[217, 230, 785, 321]]<|/det|>\nWe have")
-    assert asked[3].startswith("<|ref|>table_caption<|/ref|>")
-    assert asked[4] == regions[4].text  # the caption stands between the table and its ref
+        lines = [asked[round(1 / (line.confidence or 0)) - 1] for line in region.lines]
+        assert lines == [line.text for line in region.lines] == [line.strip() for line in region.text.split("\n")]
+    assert of[2].startswith("<|ref|>text<|/ref|><|det|>[[217, 230, 785, 321]]<|/det|>\nWe have")
+    assert of[3].startswith("<|ref|>table_caption<|/ref|>")
+    assert of[4] == regions[4].text  # the caption stands between the table and its ref
+
+
+def test_where_a_line_is_is_known_of_a_region_of_one() -> None:
+    one, two = parse(block("title", (1, 2, 3, 4), "# A\n") + block("text", (5, 6, 7, 8), "B\n\n C"), THOUSAND).regions
+    assert one.lines == (Line("# A", box=(1, 2, 3, 4)),)
+    assert two.lines == (Line("B"), Line("C"))
 
 
 FRAGMENTS = (

@@ -13,7 +13,10 @@ from conftest import ROOT
 LAYERS = (
     ("types",),
     ("config", "docstrings", "masks"),
-    ("model", "pages", "views", "tokens", "grounding", "sampling", "repetition", "storage", "placement", "native"),
+    (
+        *("model", "pages", "views", "tokens", "grounding", "sampling", "repetition", "ink", "storage", "placement"),
+        "native",
+    ),
     ("weights", "generate", "export", "hub"),
     ("quantize",),
     ("read", "segment"),

@@ -38,8 +38,11 @@ def pdf(*objects: str, kids: str = "3 0 R", count: int = 1, trailer: str = "") -
 
 
 def drawn(box: str, content: str, more: str = "") -> tuple[str, str]:
-    stream = f"<</Length {len(content)}>>stream\n{content}\nendstream"
-    return f"<</Type/Page/Parent 2 0 R/MediaBox[{box}]/Contents 4 0 R{more}>>", stream
+    return f"<</Type/Page/Parent 2 0 R/MediaBox[{box}]/Contents 4 0 R{more}>>", stream(content)
+
+
+def stream(content: str) -> str:
+    return f"<</Length {len(content)}>>stream\n{content}\nendstream"
 
 
 def many(count: int) -> bytes:

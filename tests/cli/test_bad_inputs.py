@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from test_read import picture, run
 
 from folioscope.storage import INDEX
-from scripted import scripted_checkpoint
+from scripted import scripted_checkpoint, sheets
 from test_pages_pdf import BLANK, pdf
 
 
@@ -77,7 +77,7 @@ def test_a_file_that_is_not_there(tmp_path: Path, model: Path) -> None:
 
 def test_a_lying_page_tree_costs_its_page(tmp_path: Path, model: Path) -> None:
     path = tmp_path / "two.pdf"
-    path.write_bytes(pdf(BLANK, kids="3 0 R 9 0 R", count=2))
+    path.write_bytes(sheets(1, lost=1))
     result = run(path, "--model", model, "-o", tmp_path / "out")
     assert result.exit_code == 1
     assert result.stderr.startswith(f"folioscope: error: {path}: page 2 cannot be drawn")
@@ -96,10 +96,9 @@ def test_nothing_is_written_of_a_document_without_a_page(tmp_path: Path) -> None
 
 def test_pages_beyond_the_end(tmp_path: Path, model: Path) -> None:
     good = picture(tmp_path / "good.png")
-    for pages in ("2", "x"):
-        result = run(good, "--model", model, "--pages", pages)
-        assert result.stderr.startswith(f"folioscope: error: {good}: pages=")
-        assert (result.exit_code, result.stdout) == (1, "")
+    result = run(good, "--model", model, "--pages", "2")
+    assert result.stderr.startswith(f"folioscope: error: {good}: pages=")
+    assert (result.exit_code, result.stdout) == (1, "")
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path, model: Path) -> None:

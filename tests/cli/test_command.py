@@ -9,12 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
 import folioscope
 from folioscope.cli import app
-from scripted import scripted_checkpoint
+from scripted import scripted_checkpoint, sheet
 
 FOLIOSCOPE = (sys.executable, "-m", "folioscope")
 
@@ -62,7 +61,7 @@ def test_a_closed_pipe_ends_it_quietly(endless: list[str]) -> None:
 def test_a_terminal_shows_progress_beside_the_data(tmp_path: Path) -> None:
     import pty
 
-    Image.new("RGB", (40, 60)).save(tmp_path / "pagé.png")
+    sheet((40, 60)).save(tmp_path / "pagé.png")
     reading = (
         "read",
         tmp_path / "pagé.png",

@@ -20,8 +20,7 @@ from folioscope.pages import PDF_DPI
 from folioscope.placement import AUTO, DTYPES
 from folioscope.tokens import PROMPTS
 from folioscope.types import GenerateOptions
-from scripted import raw, scripted_checkpoint
-from test_pages_pdf import BLANK, pdf
+from scripted import raw, scripted_checkpoint, sheet, sheets
 
 MARKDOWN = "# Hello\n\n![](images/0.jpg)\n"
 
@@ -38,7 +37,7 @@ def page(tmp_path: Path) -> Path:
 
 def picture(path: Path) -> Path:
     path.parent.mkdir(exist_ok=True)
-    Image.new("RGB", (40, 60), "white").save(path)
+    sheet((40, 60)).save(path)
     return path
 
 
@@ -116,7 +115,7 @@ def test_stdin(page: Path, model: Path, tmp_path: Path) -> None:
 
 def test_pages_prompt_mode_and_dpi(tmp_path: Path, model: Path) -> None:
     three = tmp_path / "three.pdf"
-    three.write_bytes(pdf(*[BLANK] * 3, kids="3 0 R 4 0 R 5 0 R", count=3))
+    three.write_bytes(sheets(3))
     out = ("-o", tmp_path / "out", "--format", "json")
     options = ("--pages", "2-3", "--prompt", "ocr", "--mode", "tiny", "--dpi", 72, "--batch-size", 2)
     assert run(three, "--model", model, *out, *options).exit_code == 0
@@ -149,6 +148,8 @@ def test_sampling_repeats_with_its_seed(shared, page: Path) -> None:
     [
         (["--mode", "huge"], "mode 'huge': there is no such mode"),
         (["--prompt", "mardkown"], "prompt 'mardkown': has no <image>"),
+        (["--pages", "3-x"], 'pages="3-x": "3-x" is not a page or a range'),
+        (["--retries", "-1"], "retries=-1: must be"),
         (["--temperature", "-1"], "temperature=-1.0: must be"),
         (["--max-new-tokens", "0"], "max_new_tokens=0: must be"),
         (["--format", "docx", "-o", "out"], "format 'docx': there is no such format; choose from md, json"),
@@ -193,7 +194,7 @@ def test_animations_and_odd_pictures_are_read(tmp_path: Path, model: Path) -> No
     cmyk.save(tmp_path / "cmyk.jpg")
     Image.new("I;16", (9, 9)).save(tmp_path / "deep.png")
     Image.new("P", (9, 9)).save(tmp_path / "palette.gif", save_all=True, append_images=[Image.new("P", (9, 9), 1)])
-    result = run(tmp_path, "--model", model, "--prompt", "ocr")
+    result = run(tmp_path, "--model", model, "--prompt", "ocr", "--no-skip-blank")
     assert outcome(result) == (0, "\n".join(["Total\n"] * 5), "")
 
 

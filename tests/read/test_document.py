@@ -17,13 +17,12 @@ from folioscope.pages import open_pages
 from folioscope.read import Reader
 from folioscope.tokens import PROMPTS, Tokenizer
 from folioscope.types import CheckpointError, Document, GenerateOptions, InputError, PageResult, Region, Usage
-from scripted import raw, scripted_checkpoint
-from test_pages_pdf import BLANK, pdf
+from scripted import raw, scripted_checkpoint, sheet, sheets
 
-PAGE = Image.new("RGB", (100, 200), "white")
+PAGE = sheet()
 SHORT = GenerateOptions(max_new_tokens=24, no_repeat_ngram_size=35, stop_ids=())
-TWO_PAGES = pdf(BLANK, BLANK, kids="3 0 R 4 0 R", count=2)
-LYING_PDF = pdf(BLANK, kids="3 0 R 9 0 R", count=2)
+TWO_PAGES = sheets(2)
+LYING_PDF = sheets(1, lost=1)
 """Two pages, of which the second is not there."""
 
 
@@ -92,7 +91,7 @@ def test_the_token_limit_truncates(reader: Reader) -> None:
 
 
 def test_points_of_a_pdf(reader: Reader) -> None:
-    (page,) = reader.read(pdf(BLANK), dpi=72)
+    (page,) = reader.read(sheets(1), dpi=72)
     assert (page.size, page.points, page.source) == ((100, 50), (100, 50), "bytes")
     assert page.regions[1].boxes_points == page.regions[1].boxes
 
@@ -111,8 +110,8 @@ def test_a_page_that_is_not_there_costs_only_itself(reader: Reader) -> None:
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_a_page_whose_prompt_does_not_fit_costs_only_itself(tmp_path: Path, batch_size: int) -> None:
     reader = Reader.from_pretrained(scripted_checkpoint(tmp_path, views=(64, 1024)))
-    Image.new("RGB", (50, 50)).save(
-        tmp_path / "a.tif", save_all=True, append_images=[Image.new("RGB", size) for size in ((90, 90), (60, 60))]
+    sheet((50, 50)).save(
+        tmp_path / "a.tif", save_all=True, append_images=[sheet(size) for size in ((90, 90), (60, 60))]
     )
     document = reader.read(tmp_path / "a.tif", batch_size=batch_size)
     assert [page.status for page in document] == ["ok", "failed", "ok"]
@@ -134,7 +133,7 @@ def test_a_page_whose_prompt_does_not_fit_costs_only_itself(tmp_path: Path, batc
 )
 def test_wrong_arguments_are_refused(reader: Reader, wrong: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        reader.read(PAGE if "pages" not in wrong else pdf(BLANK), **wrong)
+        reader.read(PAGE if "pages" not in wrong else sheets(1), **wrong)
 
 
 def test_by_default_tables_may_repeat(reader: Reader, toy_reader: Reader) -> None:
@@ -180,7 +179,7 @@ def test_confidence_is_the_geometric_mean_probability(toy: Path, toy_reader: Rea
 
 def test_a_batch_reads_what_its_pages_read_alone(toy: Path, toy_reader: Reader, tmp_path: Path) -> None:
     with Image.open(toy / "images" / "small.png") as small:
-        pages = [small.convert("RGB"), small.convert("RGB").rotate(90), Image.new("RGB", (40, 60), "red")]
+        pages = [small.convert("RGB"), small.convert("RGB").rotate(90), sheet((40, 60))]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
     single, batched = (
         toy_reader.read(tmp_path / "a.tif", mode="tiny", options=SHORT, batch_size=size) for size in (1, 2)
@@ -193,13 +192,13 @@ def test_a_batch_reads_what_its_pages_read_alone(toy: Path, toy_reader: Reader, 
 
 
 def test_a_batch_of_a_script_is_the_same_to_the_bit(reader: Reader) -> None:
-    document = pdf(*[BLANK] * 3, kids="3 0 R 4 0 R 5 0 R", count=3)
+    document = sheets(3)
     assert timeless(reader.read(document, batch_size=2)) == timeless(reader.read(document))
 
 
 def test_cancelled_keeps_what_there_is(reader: Reader) -> None:
     asked = iter([False] * 12)
-    document = reader.read(pdf(*[BLANK] * 3, kids="3 0 R 4 0 R 5 0 R", count=3), cancelled=lambda: next(asked, True))
+    document = reader.read(sheets(3), cancelled=lambda: next(asked, True))
     assert [page.status for page in document] == ["ok", "truncated"]
     assert raw().startswith(document.pages[1].raw)
     assert document.pages[1].raw

@@ -9,15 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from folioscope.read import Reader
 from folioscope.read.stream import AHEAD, pull
 from folioscope.types import GenerateOptions, InputError
-from scripted import raw, scripted_checkpoint
-from test_pages_pdf import BLANK, pdf
+from scripted import raw, scripted_checkpoint, sheet, sheets
 
-TWO_PAGES = pdf(BLANK, BLANK, kids="3 0 R 4 0 R", count=2)
+TWO_PAGES = sheets(2)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +53,7 @@ def test_characters_are_never_cut(shared: Callable[..., Path]) -> None:
 
 
 def test_a_page_that_cannot_be_had_has_a_result(reader: Reader) -> None:
-    *_, last = reader.stream(pdf(BLANK, kids="3 0 R 9 0 R", count=2))
+    *_, last = reader.stream(sheets(1, lost=1))
     assert last.result
     assert (last.page, last.result.status) == (2, "failed")
 
@@ -73,7 +71,7 @@ def test_wrong_arguments_are_refused_at_once(reader: Reader) -> None:
 
 def test_closing_ends_the_work(reader: Reader) -> None:
     options = replace(reader.options, stop_ids=(), no_repeat_ngram_size=0)
-    events = reader.stream(Image.new("RGB", (9, 9)), options=options)
+    events = reader.stream(sheet((9, 9)), options=options)
     assert next(events).text
     events.close()  # the fixture sees that the thread is gone
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import httpx2
 import openai
 import pytest
-from PIL import Image
 
 from folioscope.read import Reader
 from live_server import chat_body, data_url, error_of, events_of, picture
-from scripted import raw
+from scripted import raw, sheet
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +41,7 @@ def test_a_bare_client_gets_what_the_model_writes(client: openai.OpenAI, prompt:
 
 
 def test_it_is_what_the_reader_reads(client: openai.OpenAI, scripted: Reader) -> None:
-    page = scripted.read(Image.new("RGB", (40, 60), "white"), prompt="<image>\nFree OCR.").pages[0]
+    page = scripted.read(sheet((40, 60)), prompt="<image>\nFree OCR.").pages[0]
     done = client.chat.completions.create(model="folioscope", messages=messages("Free OCR."))
     assert done.usage is not None
     assert (done.usage.prompt_tokens, done.usage.completion_tokens) == (

@@ -26,8 +26,8 @@ from folioscope.serve.jobs import STARTS, Jobs
 from folioscope.serve.kept import kept_page, page_of
 from folioscope.serve.options import ServeOptions
 from folioscope.serve.runner import ranges_of
-from live_server import blank_pdf, error_of, picture, served, wait_until
-from scripted import scripted_checkpoint
+from live_server import error_of, picture, served, wait_until
+from scripted import scripted_checkpoint, sheets
 
 
 def hand_in(address: str, data: bytes, name: str = "long.pdf", **fields: str) -> str:
@@ -42,7 +42,7 @@ def look(address: str, job: str) -> dict:
 
 
 def test_a_job_is_read_and_fetched_in_any_format(server: str) -> None:
-    job = hand_in(server, blank_pdf(5), pages="2-4")
+    job = hand_in(server, sheets(5), pages="2-4")
     done = wait_until(lambda: (now := look(server, job))["status"] == "done" and now)
     assert (done["pages"], done["pages_done"], done["error"], done["starts"]) == (3, 3, None, 1)
     document = httpx2.get(f"{server}/v1/jobs/{job}/result").json()
@@ -68,7 +68,7 @@ def test_a_job_that_fails_says_why(server: str) -> None:
 
 def test_a_deleted_job_is_left_at_once_and_requests_are_answered_meanwhile(endless: Reader, tmp_path: Path) -> None:
     with served(endless, ServeOptions(data=tmp_path, jobs=1)) as address:
-        job = hand_in(address, blank_pdf(9), prompt="free")
+        job = hand_in(address, sheets(9), prompt="free")
         wait_until(lambda: look(address, job)["status"] == "running")
         short = {"prompt": "free", "max_new_tokens": "3"}
         answer = httpx2.post(f"{address}/v1/read", files={"file": picture()}, data=short, timeout=30)
@@ -109,7 +109,7 @@ def test_a_killed_server_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytes
     model = scripted_checkpoint(tmp_path / "model")
     pages = 40
     with process(model, tmp_path / "data") as (running, address):
-        job = hand_in(address, blank_pdf(pages))
+        job = hand_in(address, sheets(pages))
         wait_until(lambda: look(address, job)["pages_done"] >= 2, seconds=60)
         os.kill(running.pid, signal.SIGKILL)
         running.wait()
@@ -130,7 +130,7 @@ def test_a_killed_server_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytes
 
 def test_a_stopped_server_gives_its_job_back(endless: Reader, scripted: Reader, tmp_path: Path) -> None:
     with served(endless, ServeOptions(data=tmp_path)) as address:
-        job = hand_in(address, blank_pdf(2))
+        job = hand_in(address, sheets(2))
         wait_until(lambda: look(address, job)["status"] == "running")
     kept = Jobs(tmp_path)
     assert (kept[job].status, kept[job].starts) == ("queued", 0)

@@ -18,8 +18,8 @@ import pytest
 from folioscope.export import FORMATS
 from folioscope.read import Reader
 from folioscope.serve.options import ServeOptions
-from live_server import blank_pdf, data_url, error_of, events_of, metric, picture, served, wait_until
-from scripted import raw
+from live_server import data_url, error_of, events_of, metric, picture, served, wait_until
+from scripted import raw, sheets
 
 MARKDOWN = "# Hello\n\n![](images/0.jpg)"
 
@@ -50,7 +50,7 @@ def timeless(document: dict, like: dict) -> dict:
 
 
 def test_pages_of_a_pdf(server: str) -> None:
-    document = post(server, blank_pdf(4), "four.pdf", pages="2-3", dpi="72", prompt="free").json()
+    document = post(server, sheets(4), "four.pdf", pages="2-3", dpi="72", prompt="free").json()
     assert [page["number"] for page in document["pages"]] == [2, 3]
     assert document["markdown"] == "Hello\n\nworld\n\nHello\n\nworld"
 
@@ -141,7 +141,7 @@ def test_wrong_bodies(server: str, request_: dict[str, Any], status: int, code: 
 
 
 def test_a_page_that_cannot_be_had_costs_only_itself(server: str) -> None:
-    lying = blank_pdf(2).replace(b"4 0 R", b"9 0 R")
+    lying = sheets(2).replace(b"4 0 R", b"9 0 R")
     pages = post(server, lying, "x.pdf").json()["pages"]
     assert [page["status"] for page in pages] == ["ok", "failed"]
 
@@ -179,7 +179,7 @@ def test_a_full_queue_says_when_to_come_again(endless: Reader, tmp_path: Path) -
 
 def test_the_time_limit_is_told(endless: Reader, tmp_path: Path) -> None:
     with served(endless, ServeOptions(max_seconds=0.3, data=tmp_path)) as address:
-        answer = post(address, blank_pdf(2), "two.pdf", prompt="free")
+        answer = post(address, sheets(2), "two.pdf", prompt="free")
         assert error_of(answer)[:2] == (408, "too_slow")
 
 

@@ -13,10 +13,18 @@ import typer
 
 from folioscope.cli.cut import Cutter, check_cut
 from folioscope.cli.inputs import sources_of
-from folioscope.cli.options import Device, Force, Output, Quiet, Revision, generate_option
+from folioscope.cli.options import (
+    Device,
+    Force,
+    Output,
+    Quiet,
+    Revision,
+    generate_option,
+    with_options_of,
+)
 from folioscope.cli.report import Report
 from folioscope.config import MODES
-from folioscope.types import Document, GenerateOptions, InputError, PageResult
+from folioscope.types import Document, GenerateOptions, InputError, PageResult, TrustOptions
 
 if TYPE_CHECKING:
     from folioscope.read import Reader
@@ -34,6 +42,7 @@ class Target:
     force: bool
 
 
+@with_options_of(TrustOptions)
 def read(
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH", help="Images, PDFs, folders or patterns of them; - is stdin.")
@@ -69,12 +78,14 @@ def read(
     seed: Annotated[int | None, generate_option("seed")] = GenerateOptions.seed,
     batch_size: Annotated[int, typer.Option(min=1, help="Pages of an input decoded at a time.")] = 1,
     quiet: Quiet = False,
+    **trusted: Any,
 ) -> None:
     """Read images and PDFs: Markdown on stdout or, with -o, files.
 
     An input that cannot be read, or a page, is a line on stderr and makes the exit code 1; the others are read all the
-    same. A page that the model did not finish is kept, with a warning.
+    same. A page that cannot be trusted is read again in other ways; if none of them helps, it is kept, with a warning.
     """
+    from folioscope.pages import page_ranges
     from folioscope.read import Reader, choose_mode
     from folioscope.tokens import prompt_text
 
@@ -82,7 +93,9 @@ def read(
     chosen: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
     GenerateOptions(**chosen)  # wrong options are refused before anything is loaded
     prompt_text(prompt)
-    how = {"prompt": prompt, "mode": choose_mode(mode), "pages": pages, "dpi": dpi, "password": password}
+    page_ranges(pages)
+    how: dict[str, Any] = {"prompt": prompt, "mode": choose_mode(mode), "pages": pages, "dpi": dpi}
+    how |= {"password": password, "trust": TrustOptions(**trusted)}
     if stream and batch_size > 1:
         raise InputError("--stream shows one page at a time: leave out --batch-size")
     check_cut(cut, segmenter, output)
@@ -127,10 +140,14 @@ def _read(reader: Reader, source: str, how: Mapping[str, Any], stream: bool, rep
     with closing(reader.stream(source, **how)) as events:
         for event in events:
             report.now(f"{source}, page {event.page}")
+            if stream and event.restart:
+                report.block("")
+                report.warning(f"{source}, page {event.page}: what came of it so far is void ({event.restart})")
             if stream:
                 report.block(event.text, ends=event.result is not None)
             if event.result:
                 results.append(event.result)
+    results.sort(key=lambda result: result.number)
     return Document(results[0].source, tuple(results))
 
 
@@ -142,8 +159,8 @@ def _deliver(document: Document, source: str, target: Target | None, stream: boo
         where = source if len(document.pages) == 1 else f"{source}, page {page.number}"
         if page.status == "failed":
             report.error(page.error if str(page.error).startswith(source) else f"{where}: {page.error}")
-        elif page.status == "truncated":
-            report.warning(f"{where}: stopped after {page.usage.output_tokens} tokens, before its end")
+        elif complaint := _complaint(page):
+            report.warning(f"{where}: {complaint}")
     if all(page.status == "failed" for page in document):
         return
     if target:
@@ -151,3 +168,18 @@ def _deliver(document: Document, source: str, target: Target | None, stream: boo
         report.data("".join(f"{path}\n" for path in written))
     elif not stream:
         report.block(document.markdown)
+
+
+def _complaint(page: PageResult) -> str:
+    """What a person should know about a page that was read, in a few words; empty if nothing."""
+    tokens = sum(attempt.output_tokens for attempt in page.attempts if attempt.kept)
+    coverage = f"only {page.coverage or 0:.0%} of its ink lies inside regions"
+    if page.status == "truncated":
+        return f"stopped after {tokens} tokens, before its end"
+    if page.status == "repeated":
+        return f"stopped after {tokens} tokens, in a loop"
+    if page.status == "fallback":
+        return "no reading could be trusted: this is the text that the PDF holds"
+    if "nonsense" in page.doubts:
+        return f"reads as nonsense, or the model was not sure of it (confidence {page.confidence or 0:.2f})"
+    return coverage if "coverage" in page.doubts else ""

@@ -25,9 +25,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from folioscope.grounding.tags import FIGURE_LABELS, TABLE_LABELS, Tag, Text, cut_at_tags
-from folioscope.types import Box, Region
+from folioscope.types import Box, Line, Region
 
 _CLOSING = frozenset(".,;:!?)")
+_LINE = re.compile(r"\S(?:[^\n]*\S)?")
 _TABLE_TAG = re.compile(r"<(/?)table\b[^<>]*>?", re.IGNORECASE)
 
 
@@ -54,7 +55,7 @@ def parse(
         size: Width and height of the original page in pixels; boxes are scaled and clipped to it.
         points: Width and height of the page in PDF points, to get `boxes_points`.
         confidence: Called with (start, end), a region's characters in `raw`: ref, det and content, or the content
-            alone where other refs or their text stand between.
+            alone where other refs or their text stand between; and with a line's.
         words_in_refs: True when refs hold words of the page (`ocr`, `locate`), False when they hold labels
             (`markdown`), None to take `LABELS` for labels and all else for words.
 
@@ -63,18 +64,12 @@ def parse(
         is the number of the first.
     """
     pieces = list(cut_at_tags(raw, words_in_refs))
-    regions = tuple(
-        Region(
-            label=draft.label,
-            boxes=_scaled(draft.boxes, size),
-            text=draft.text,
-            confidence=confidence(draft.start, draft.end) if confidence else None,
-            boxes_points=_scaled(draft.boxes, points) if points else (),
-            figure=draft.figure,
-        )
-        for draft in _drafts(pieces)
-    )
+    regions = tuple(_region(draft, size, points, confidence or _unknown) for draft in _drafts(pieces))
     return Grounded(regions, _markdown(pieces))
+
+
+def _unknown(_start: int, _end: int) -> None:
+    """The confidence of what was not measured."""
 
 
 def tidy(markdown: str) -> str:
@@ -96,6 +91,33 @@ class _Draft:
     text: str = ""
     boxes: tuple[Box, ...] = ()
     figure: int | None = None
+    text_start: int = 0
+
+
+def _region(
+    draft: _Draft,
+    size: tuple[int, int],
+    points: tuple[float, float] | None,
+    confidence: Callable[[int, int], float | None],
+) -> Region:
+    boxes = _scaled(draft.boxes, size)
+    return Region(
+        label=draft.label,
+        boxes=boxes,
+        text=draft.text,
+        confidence=confidence(draft.start, draft.end),
+        boxes_points=_scaled(draft.boxes, points) if points else (),
+        figure=draft.figure,
+        lines=tuple(_lines(draft, boxes, confidence)),
+    )
+
+
+def _lines(draft: _Draft, boxes: Sequence[Box], confidence: Callable[[int, int], float | None]) -> Iterator[Line]:
+    """The lines of the text that are not blank; where a line is, is known if it is the only one and has one box."""
+    box = boxes[0] if len(boxes) == 1 and "\n" not in draft.text else None
+    for found in _LINE.finditer(draft.text):
+        start, end = (draft.text_start + place for place in found.span())
+        yield Line(found[0], confidence(start, end), box)
 
 
 def _drafts(pieces: Iterable[Text | Tag]) -> Iterator[_Draft]:
@@ -111,7 +133,8 @@ def _drafts(pieces: Iterable[Text | Tag]) -> Iterator[_Draft]:
             row = []
         content = []
         if piece.words:
-            yield _Draft(piece.label, piece.start, piece.end, piece.label, piece.boxes)
+            start = piece.start + len("<|ref|>")
+            yield _Draft(piece.label, piece.start, piece.end, piece.label, piece.boxes, text_start=start)
         else:
             row.append(piece)
     yield from _settle(row, content)
@@ -127,11 +150,12 @@ def _settle(row: Sequence[Tag], content: Sequence[Text]) -> Iterator[_Draft]:
             yield _Draft(tag.label, tag.start, tag.end, boxes=tag.boxes, figure=tag.figure)
     for index, ((part, is_table), tag) in enumerate(zip(parts, owners, strict=True)):
         if tag is None:
-            yield _Draft("table" if is_table else "text", part.start, part.end, part.text)
+            label = "table" if is_table else "text"
+            yield _Draft(label, part.start, part.end, part.text, text_start=part.start)
         else:
             adjacent = index == 0 and tag is row[-1]
             start = tag.start if adjacent else part.start
-            yield _Draft(tag.label, start, part.end, part.text, tag.boxes, tag.figure)
+            yield _Draft(tag.label, start, part.end, part.text, tag.boxes, tag.figure, part.start)
 
 
 def _owners(row: Sequence[Tag], parts: Sequence[tuple[Text, bool]]) -> list[Tag | None]:

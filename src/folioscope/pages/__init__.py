@@ -163,19 +163,30 @@ def _head(name: str, data: Path | bytes) -> bytes:
     return head
 
 
-def _page_numbers(pages: str | None, count: int, name: str) -> Sequence[int]:
-    numbers: set[int] = set()
+def page_ranges(pages: str | None) -> list[tuple[int, int | None]]:
+    """The first and last page of each range in a text such as "1-3,5,8-", None being the document's last.
+
+    Raises InputError for any other text, before there is a document.
+    """
+    ranges: list[tuple[int, int | None]] = []
     for part in [] if pages is None else pages.split(","):
         match = re.fullmatch(r"\s*([0-9]{1,9})\s*(?:(-)\s*([0-9]{1,9})?\s*)?", part)
         if not match:
             raise InputError(f'pages="{pages}": "{part}" is not a page or a range; write them as "1-3,5,8-"')
         first = int(match[1])
-        last = int(match[3]) if match[3] else max(first, count) if match[2] else first
+        last = int(match[3]) if match[3] else None if match[2] else first
         if first < 1:
             raise InputError(f'pages="{pages}": pages count from 1')
-        if last < first:
+        if last is not None and last < first:
             raise InputError(f'pages="{pages}": "{part}" runs backwards; write "{last}-{first}"')
-        if last > count:
+        ranges.append((first, last))
+    return ranges
+
+
+def _page_numbers(pages: str | None, count: int, name: str) -> Sequence[int]:
+    numbers: set[int] = set()
+    for first, last in page_ranges(pages):
+        if max(first, last or 0) > count:
             raise InputError(f'{name}: pages="{pages}" goes beyond its end, page {count}')
-        numbers.update(range(first, last + 1))
+        numbers.update(range(first, (last or count) + 1))
     return sorted(numbers) or range(1, count + 1)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from folioscope import hub
-from folioscope.config import MODES, Mode
-from folioscope.generate import Batcher, Prompt, Request, Story, converse
+from folioscope.config import Mode
+from folioscope.generate import Batcher, Story, converse
 from folioscope.model.ocr import DeepseekOcr
-from folioscope.pages import Opened, Source, UnreadablePage, open_pages
+from folioscope.pages import Opened, Source, UnreadablePage, open_pages, page_ranges
 from folioscope.placement import best_dtype, choose_device
 from folioscope.quantize import choose_precision, load_reader
-from folioscope.read.result import Draft, failed_page, page_result
-from folioscope.read.stream import pull
+from folioscope.read.story import Teller
+from folioscope.read.stream import pull, pulled
+from folioscope.read.task import Task, choose_mode
 from folioscope.storage import weight_files
-from folioscope.tokens import TextStream, Tokenizer, encode_prompt, prompt_text
+from folioscope.tokens import Tokenizer, prompt_text
 from folioscope.types import (
     CheckpointError,
     Document,
@@ -28,24 +27,14 @@ from folioscope.types import (
     Page,
     PageResult,
     StreamEvent,
+    TrustOptions,
 )
-from folioscope.views import default_mode, ocr_views
 
 NGRAM_SIZE, NGRAM_WINDOW, NGRAM_EXEMPT = 30, 90, ("<td>", "</td>")
 """The published server's recipe against loops (README of deepseek-ai/DeepSeek-OCR, `NGramPerReqLogitsProcessor`)."""
 
-
-@dataclass(frozen=True)
-class _Task:
-    """What is to be read and how, checked."""
-
-    pages: Iterator[Page | UnreadablePage]
-    prompt: str
-    mode: Mode | None
-    options: GenerateOptions
-    batch_size: int
-    cancelled: Callable[[], bool]
-    emit: Callable[[StreamEvent], None] = lambda event: None
+PAGES_AHEAD = 2
+"""Pages that are made while the model reads those before."""
 
 
 class Reader:
@@ -55,9 +44,9 @@ class Reader:
         model, tokenizer: The checkpoint.
         source: Its folder or hub id, for messages.
         options: How tokens are chosen where `read` is not told: greedily up to the end-of-sequence token, with no
-            30-gram twice within 90 tokens, `<td>` and `</td>` exempt, as the published server does. What the published
-            `infer` does, `GenerateOptions()`, allows no 20-gram twice on the whole page, which breaks long regular
-            tables. Change single fields with `dataclasses.replace(reader.options, …)`.
+            30-gram twice within 90 tokens, `<td>` and `</td>` exempt, as the published server does; loops are stopped.
+            What the published `infer` does, `GenerateOptions()`, allows no 20-gram twice on the whole page, which
+            breaks long regular tables. Change single fields with `dataclasses.replace(reader.options, …)`.
     """
 
     def __init__(self, model: DeepseekOcr, tokenizer: Tokenizer, source: str = "model") -> None:
@@ -121,19 +110,23 @@ class Reader:
         dpi: float | None = None,
         password: str | None = None,
         options: GenerateOptions | None = None,
+        trust: TrustOptions | None = None,
         batch_size: int = 1,
         cancelled: Callable[[], bool] | None = None,
     ) -> Document:
         """Read a path, bytes, binary stream, Pillow image or array.
 
-        A page of several that cannot be had is "failed", as is one whose prompt does not fit the model; a page cut by
-        the token limit, or by `cancelled`, is "truncated". `Usage.prompt_tokens` include the image's.
+        Every page asked for has a result, in order, and its status says what became of it: see `Status`. A page whose
+        reading cannot be trusted is read again, as `trust` allows; `PageResult.attempts` tells. A page of several that
+        cannot be had is "failed", as is one whose prompt does not fit the model; a page cut by the token limit, or by
+        `cancelled`, is "truncated". `Usage.prompt_tokens` include the image's.
 
         Args:
             source: See `open_pages`, also for `pages`, `dpi` and `password`; or what it gives, opened with these.
             prompt: markdown, ocr, free, figure, describe, `locate:WORDS`, or a text of your own with one `<image>`.
             mode: tiny, small, base, large, gundam, or a `Mode`; None is what suits the checkpoint and the page.
-            options: How tokens are chosen, taken as they are; None is `self.options`.
+            options: How tokens are chosen in a page's first reading, taken as they are; None is `self.options`.
+            trust: When a page is read again, and how often; None is `TrustOptions()`.
             batch_size: Pages decoded at a time; a finished page's place goes to the next. More is faster, and reads
                 the same.
             cancelled: Asked before every token; True ends the reading with what there is.
@@ -142,7 +135,7 @@ class Reader:
             InputError: No page can be had, or an argument is wrong.
             CheckpointError: The model computes NaN.
         """
-        return self._read(self._task(source, prompt, mode, pages, dpi, password, options, batch_size, cancelled))
+        return self._read(self._task(source, prompt, mode, pages, dpi, password, options, trust, batch_size, cancelled))
 
     def stream(
         self,
@@ -154,15 +147,17 @@ class Reader:
         dpi: float | None = None,
         password: str | None = None,
         options: GenerateOptions | None = None,
+        trust: TrustOptions | None = None,
         batch_size: int = 1,
         cancelled: Callable[[], bool] | None = None,
     ) -> Generator[StreamEvent, None, None]:
         """Read as `read` does, in a thread of its own, and yield the text as it is decoded.
 
-        The pieces of a page join to its `raw`; its last event brings the result. With a `batch_size` above 1 the
-        pieces of several pages alternate. Closing the iterator ends the reading.
+        The pieces of a page, from its last `restart` on, join to its `raw`; its last event brings the result. A restart
+        says that the page is read again, or that an earlier reading was better, which then comes once more, in one
+        piece. With a `batch_size` above 1 the pieces of several pages alternate. Closing the iterator ends the reading.
         """
-        task = self._task(source, prompt, mode, pages, dpi, password, options, batch_size, cancelled)
+        task = self._task(source, prompt, mode, pages, dpi, password, options, trust, batch_size, cancelled)
 
         def push(emit: Callable[[StreamEvent], None], closed: Callable[[], bool]) -> None:
             self._read(replace(task, emit=emit, cancelled=lambda: closed() or task.cancelled()))
@@ -177,13 +172,13 @@ class Reader:
         prompt: str = "markdown",
         mode: str | Mode | None = None,
         options: GenerateOptions | None = None,
+        trust: TrustOptions | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Story[PageResult]:
         """What `stream` does with one page, to be told with others by `generate.converse`; `emit` gets its events."""
         opened: Opened = (each for each in (page,))
-        return self._page(
-            page, replace(self._task(opened, prompt, mode, None, None, None, options, 1, cancelled), emit=emit)
-        )
+        task = self._task(opened, prompt, mode, None, None, None, options, trust, 1, cancelled)
+        return Teller(self.model, self.tokenizer).page(page, replace(task, emit=emit))
 
     def _task(
         self,
@@ -194,73 +189,34 @@ class Reader:
         dpi: float | None,
         password: str | None,
         options: GenerateOptions | None,
+        trust: TrustOptions | None,
         batch_size: int,
         cancelled: Callable[[], bool] | None,
-    ) -> _Task:
+    ) -> Task:
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size}: must be 1 or more")
+        page_ranges(pages)
         if not isinstance(source, Generator):
             source = open_pages(source, pages=pages, dpi=dpi, password=password)
-        return _Task(
+        return Task(
             pages=source,
             prompt=prompt_text(prompt),
             mode=choose_mode(mode),
             options=options or self.options,
+            trust=trust or TrustOptions(),
             batch_size=batch_size,
             cancelled=cancelled or (lambda: False),
         )
 
-    def _read(self, task: _Task) -> Document:
-        results = sorted(converse(Batcher(self.model, task.batch_size), self._stories(task)), key=lambda r: r.number)
+    def _read(self, task: Task) -> Document:
+        with closing(pulled(task.pages, PAGES_AHEAD)) as pages:
+            stories = self._stories(pages, task)
+            results = sorted(converse(Batcher(self.model, task.batch_size), stories), key=lambda r: r.number)
         return Document(results[0].source, tuple(results))
 
-    def _stories(self, task: _Task) -> Iterator[Story[PageResult]]:
-        for page in task.pages:
-            yield self._page(page, task)
+    def _stories(self, pages: Iterator[Page | UnreadablePage], task: Task) -> Iterator[Story[PageResult]]:
+        teller = Teller(self.model, self.tokenizer)
+        for page in pages:
+            yield teller.page(page, task)
             if task.cancelled():
                 return
-
-    def _page(self, page: Page | UnreadablePage, task: _Task) -> Story[PageResult]:
-        """The story of a page: image tokens → prompt → token ids → text and regions."""
-        if isinstance(page, UnreadablePage):
-            result = failed_page(page, page.error)
-        else:
-            start = time.perf_counter()
-            draft = self._draft(page, task)
-            try:
-                answer = yield self._request(draft, task)
-            except InputError as error:  # the prompt leaves no room for an answer
-                result = failed_page(page, str(error))
-            else:
-                if rest := draft.text.finish():
-                    task.emit(StreamEvent(page.number, rest))
-                result = page_result(self.tokenizer, draft, answer, task.prompt, time.perf_counter() - start)
-        task.emit(StreamEvent(page.number, result=result))
-        return result
-
-    def _request(self, draft: Draft, task: _Task) -> Request:
-        def show(token: int, _logprob: float) -> None:
-            if token not in task.options.stop_ids and (text := draft.text.push(token)):
-                task.emit(StreamEvent(draft.page.number, text))
-
-        return Request(draft.prompt, task.options, on_token=show, cancelled=task.cancelled)
-
-    @torch.inference_mode()
-    def _draft(self, page: Page, task: _Task) -> Draft:
-        config = self.model.config
-        views = ocr_views(page.image, task.mode or default_mode(config, page.image.size))
-        for seen in (views.global_view, views.tiles):
-            if seen is not None:
-                config.tokens_per_side(seen.shape[-1])  # refuses a size that the encoder cannot divide
-        features = self.model.image_features(views.global_view, views.tiles, views.grid)  # (slots, hidden)
-        encoded = encode_prompt(self.tokenizer, task.prompt, len(features))
-        return Draft(page, Prompt(encoded.ids, encoded.image_mask, features), TextStream(self.tokenizer))
-
-
-def choose_mode(mode: str | Mode | None) -> Mode | None:
-    """The mode of a name; modes and None as they are. Raises InputError, listing the names."""
-    if not isinstance(mode, str):
-        return mode
-    if mode not in MODES:
-        raise InputError(f"mode {mode!r}: there is no such mode; choose from {', '.join(MODES)}")
-    return MODES[mode]

@@ -1,69 +1,183 @@
-"""What the model wrote about a page → the page's result."""
+"""What the model wrote about the parts of a page → a reading; a page's readings → its result."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from PIL import Image
 
 from folioscope.generate import Prompt
 from folioscope.grounding import parse
+from folioscope.ink import Ink
 from folioscope.pages import UnreadablePage
 from folioscope.read.confidence import geometric_mean, span_confidence
+from folioscope.read.doubts import doubts_of
+from folioscope.read.ladder import Plan, Reading, best
+from folioscope.read.part import Part
+from folioscope.read.task import Task
 from folioscope.tokens import LOCATE_WORDS, PROMPTS, TextStream, Tokenizer, token_spans
-from folioscope.types import Generated, Page, PageResult, Status, Usage
+from folioscope.types import Box, Generated, Page, PageResult, Region, Usage
 
-STATUS: Mapping[str, Status] = {"stop": "ok", "length": "truncated", "loop": "repeated", "cancelled": "truncated"}
+BETWEEN = "\n\n"
+"""Between the texts of a page's parts."""
+
+EMPTY = "nothing was read, though there is ink on it; try another mode or prompt"
+
+_LINK = re.compile(r"!\[\]\(images/(\d{1,9})\.jpg\)")
+_FINISHES = ("cancelled", "loop", "length", "stop")
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A page about to be written; `text` decodes its tokens as they come."""
+    """A part about to be written; `text` decodes its tokens as they come."""
 
-    page: Page
+    part: Part
     prompt: Prompt
     text: TextStream
 
 
-def page_result(tokenizer: Tokenizer, draft: Draft, answer: Generated, prompt: str, seconds: float) -> PageResult:
-    """Text, Markdown and regions of one page from its token ids; `prompt` is the text the model was asked with."""
-    page = draft.page
+@dataclass(frozen=True)
+class Written:
+    """What the model wrote about a part."""
+
+    draft: Draft
+    answer: Generated
+
+
+def reading(
+    tokenizer: Tokenizer, page: Page, plan: Plan, written: Sequence[Written], ink: Ink, task: Task, seconds: float
+) -> Reading:
+    """Text, Markdown and regions of a page from the token ids of its parts."""
+    raws: list[str] = []
+    regions: list[Region] = []
+    markdowns: list[str] = []
+    figures = 0
+    for one in written:
+        raw, found, markdown = _parsed(tokenizer, one, task.prompt)
+        regions += (one.draft.part.region_on_page(region, figures) for region in found)
+        markdowns.append(_LINK.sub(lambda link, base=figures: f"![](images/{int(link[1]) + base}.jpg)", markdown))
+        raws.append(raw)
+        figures += sum(len(region.boxes) for region in found if region.figure is not None)
+    raw, answers = BETWEEN.join(raws), [one.answer for one in written]
+    finish = min((answer.finish for answer in answers), key=_FINISHES.index)
+    confidence = geometric_mean(
+        sum(sum(answer.logprobs) for answer in answers), sum(len(answer.ids) for answer in answers)
+    )
+    coverage = ink.inside([box for region in regions for box in region.boxes])
+    whole_page = task.prompt.strip() == PROMPTS["markdown"]
+    return Reading(
+        step=plan.step,
+        finish=finish,
+        raw=raw,
+        markdown=BETWEEN.join(filter(None, markdowns)),
+        regions=tuple(_with_points(region, page) for region in regions),
+        confidence=confidence,
+        coverage=coverage if whole_page else None,
+        doubts=doubts_of(
+            raw,
+            finish,
+            confidence,
+            coverage if whole_page else None,
+            task.trust,
+            limited=any(len(answer.ids) == plan.options.max_new_tokens for answer in answers),
+        ),
+        usage=_usage(written, seconds),
+    )
+
+
+def _parsed(tokenizer: Tokenizer, written: Written, prompt: str) -> tuple[str, tuple[Region, ...], str]:
+    """The text of a part, and regions and Markdown as if the part were the page."""
+    answer = written.answer
     ids = answer.ids[:-1] if answer.finish == "stop" else answer.ids
     raw = tokenizer.decode(ids)
     grounded = parse(
         raw,
-        page.image.size,
-        points=page.points,
+        written.draft.part.image.size,
         confidence=span_confidence(token_spans(tokenizer, ids), answer.logprobs),
         words_in_refs=words_in_refs(prompt),
     )
+    return raw, grounded.regions, grounded.markdown
+
+
+def _usage(written: Sequence[Written], seconds: float) -> Usage:
+    prompts = [one.draft.prompt for one in written]
+    return Usage(
+        sum(sum(prompt.image_mask) for prompt in prompts),
+        sum(len(prompt.ids) for prompt in prompts),
+        sum(len(one.answer.ids) for one in written),
+        seconds,
+    )
+
+
+def _with_points(region: Region, page: Page) -> Region:
+    if page.points is None:
+        return region
+    across, down = page.points[0] / page.image.width, page.points[1] / page.image.height
+
+    def points(box: Box) -> Box:
+        return box[0] * across, box[1] * down, box[2] * across, box[3] * down
+
+    return replace(region, boxes_points=tuple(map(points, region.boxes)))
+
+
+def text_layer_reading(page: Page, ink: Ink, task: Task) -> Reading:
+    """The text that the PDF holds itself."""
+    regions = page.text_layer() if page.text_layer else ()
+    text = BETWEEN.join(region.text for region in regions)
+    coverage = ink.inside([box for region in regions for box in region.boxes])
+    return Reading(
+        "text_layer",
+        raw=text,
+        markdown=text,
+        regions=tuple(_with_points(region, page) for region in regions),
+        coverage=coverage,
+        doubts=doubts_of(text, "stop", None, coverage, task.trust),
+    )
+
+
+def page_result(page: Page, readings: Sequence[Reading]) -> PageResult:
+    """The best of a page's readings, and what all of them cost."""
+    kept, usages = best(readings), [reading.usage for reading in readings]
     return PageResult(
         number=page.number,
         source=page.source,
         size=page.image.size,
-        status=STATUS[answer.finish],
-        raw=raw,
-        markdown=grounded.markdown,
-        regions=grounded.regions,
-        confidence=geometric_mean(sum(answer.logprobs), len(answer.logprobs)),
-        usage=Usage(sum(draft.prompt.image_mask), len(draft.prompt.ids), len(answer.ids), seconds),
+        status=kept.status,
+        raw=kept.raw,
+        markdown=kept.markdown,
+        regions=kept.regions,
+        confidence=kept.confidence,
+        usage=Usage(
+            sum(usage.image_tokens for usage in usages),
+            sum(usage.prompt_tokens for usage in usages),
+            sum(usage.output_tokens for usage in usages),
+            sum(usage.seconds for usage in usages),
+        ),
         points=page.points,
-        pixels=page.again or (lambda: page.image),
+        error=EMPTY if kept.status == "failed" else None,
+        coverage=kept.coverage,
+        attempts=tuple(reading.attempt(reading is kept) for reading in readings),
+        pixels=_pixels(page),
     )
+
+
+def blank_page(page: Page) -> PageResult:
+    """The result of a page with nothing on it."""
+    return PageResult(page.number, page.source, page.image.size, "blank", points=page.points, pixels=_pixels(page))
 
 
 def failed_page(page: Page | UnreadablePage, error: str) -> PageResult:
     """The result of a page that could not be had (its size is (0, 0)) or not be read."""
     if isinstance(page, UnreadablePage):
         return PageResult(page.number, page.source, (0, 0), "failed", error=error)
-    return PageResult(
-        page.number,
-        page.source,
-        page.image.size,
-        "failed",
-        points=page.points,
-        error=error,
-        pixels=page.again or (lambda: page.image),
-    )
+    return replace(blank_page(page), status="failed", error=error)
+
+
+def _pixels(page: Page) -> Callable[[], Image.Image]:
+    image = page.image
+    return page.again or (lambda: image)
 
 
 def words_in_refs(prompt: str) -> bool | None:

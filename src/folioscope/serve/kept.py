@@ -23,7 +23,7 @@ def page_of(kept: str, picture: Callable[[int], Image.Image]) -> PageResult:
     page = _tuples(json.loads(kept))
     nested = {
         "regions": tuple(map(_region, page["regions"])),
-        "attempts": tuple(Attempt(**{**attempt, "usage": Usage(**attempt["usage"])}) for attempt in page["attempts"]),
+        "attempts": tuple(Attempt(**attempt) for attempt in page["attempts"]),
         "usage": Usage(**page["usage"]),
         "pixels": partial(picture, page["number"]),
     }

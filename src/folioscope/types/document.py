@@ -123,7 +123,7 @@ class Attempt:
         doubts: Why it is not trusted; empty if it is.
         confidence: Geometric mean probability of its tokens, 0..1, or None if not measured.
         coverage: Share of the page's dark ink inside its regions, 0..1, or None if not measured.
-        usage: What it cost.
+        output_tokens: How many were written.
         kept: Whether it became the page's result; at most one is.
     """
 
@@ -132,7 +132,7 @@ class Attempt:
     doubts: tuple[Doubt, ...] = ()
     confidence: float | None = None
     coverage: float | None = None
-    usage: Usage = field(default_factory=Usage)
+    output_tokens: int = 0
     kept: bool = False
 
 
