@@ -136,6 +136,7 @@ def test_everything_may_be_nothing(photo: Path, model: Path, tmp_path: Path) -> 
         photo, "--all", "--pred-iou-thresh", 99, "--points-per-side", 2, "--model", model, "-o", tmp_path / "o"
     )
     assert [Path(line).name for line in result.stdout.splitlines()] == ["image_0_overlay.jpg", "masks.json"]
+    assert result.stderr.startswith(f"folioscope: warning: {photo}: no mask is good enough; lower --pred-iou-thresh")
     assert json.loads((tmp_path / "o" / "masks.json").read_text())["images"][0]["objects"] == []
 
 

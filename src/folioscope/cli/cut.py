@@ -28,11 +28,11 @@ class Cutter:
     labels: Sequence[str]
 
     @classmethod
-    def load(cls, labels: Sequence[str], model: str | None, *, device: str, dtype: str) -> Cutter:
+    def load(cls, labels: Sequence[str], model: str | None, device: str) -> Cutter:
         """With the segmenter of a folder, file or hub id, or the embedded."""
         from folioscope.segment import Segmenter
 
-        return cls(Segmenter.from_pretrained(model, device=device, dtype=dtype), list(dict.fromkeys(labels)))
+        return cls(Segmenter.from_pretrained(model, device=device), list(dict.fromkeys(labels)))
 
     def save(self, document: Document, folder: Path, stem: str, force: bool, report: Report) -> None:
         """Write the cut-outs beside the figures, as `{stem}_images/{page}_{label}_{n}.png`, and print their paths."""

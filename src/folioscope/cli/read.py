@@ -102,7 +102,7 @@ def read(
     targets = _targets(sources_of(paths, report), output, formats, force, report)
     if targets:
         reader = Reader.from_pretrained(model, device=device, dtype=dtype, revision=revision)
-        cutter = Cutter.load(cut, segmenter, device=device, dtype=dtype) if cut else None
+        cutter = Cutter.load(cut, segmenter, device) if cut else None
         how |= {"options": replace(reader.options, **chosen), "batch_size": batch_size}
         with report.progress(len(targets), hidden=stream):
             for source, target in targets.items():

@@ -181,6 +181,8 @@ def _cut(segmenter: Segmenter, number: int, source: str, task: Task, report: Rep
     if task.everything:
         masks = segmenter.segment_all(page, task.everything, progress=report.portion, keep_in=task.keep_in)
         objects = [[mask] for mask in masks]
+        if not masks:
+            report.warning(f"{source}: no mask is good enough; lower --pred-iou-thresh or --stability-score-thresh")
     else:
         scene = segmenter.embed(page, keep_in=task.keep_in)
         prompts = [asked.prompt(scene) for asked in task.objects]
