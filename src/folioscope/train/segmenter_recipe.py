@@ -69,7 +69,7 @@ EMBEDDED = SegmenterRecipe(
             650, 12, 8, (0.75, 0.15, 0.1), CompositeStyle(side=128, objects=(1, 5), size=(0.2, 0.8)), pages=0.15
         ),
         SceneStage(
-            560, 8, 8, (0.55, 0.25, 0.2), CompositeStyle(side=192, objects=(2, 7), size=(0.12, 0.75)), pages=0.2
+            850, 8, 8, (0.55, 0.25, 0.2), CompositeStyle(side=192, objects=(2, 7), size=(0.12, 0.75)), pages=0.2
         ),
     ),
     warmup=100,
