@@ -62,6 +62,7 @@ def read(
     password: Annotated[str | None, typer.Option(help="Opens encrypted PDFs.")] = None,
     model: Annotated[str | None, typer.Option(help="A checkpoint's folder or hub id; without, the embedded.")] = None,
     revision: Revision = None,
+    adapter: Annotated[Path | None, typer.Option(help="Folder of a LoRA adapter to merge into the model.")] = None,
     cut: Annotated[
         list[str] | None,
         typer.Option(metavar="LABEL", help="Cut the regions with this label out of their pages, as clear PNGs."),
@@ -101,7 +102,7 @@ def read(
     check_cut(cut, segmenter, output)
     targets = _targets(sources_of(paths, report), output, formats, force, report)
     if targets:
-        reader = Reader.from_pretrained(model, device=device, dtype=dtype, revision=revision)
+        reader = Reader.from_pretrained(model, device=device, dtype=dtype, adapter=adapter, revision=revision)
         cutter = Cutter.load(cut, segmenter, device) if cut else None
         how |= {"options": replace(reader.options, **chosen), "batch_size": batch_size}
         with report.progress(len(targets), hidden=stream):

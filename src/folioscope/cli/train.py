@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,25 +33,36 @@ def reader(
     pages: Annotated[int, typer.Option(min=1, help="Pages to preview, or to evaluate in each trial.")] = 200,
     trial: Annotated[list[str] | None, typer.Option(help="Evaluate only this trial; may be repeated.")] = None,
     against: Annotated[str | None, typer.Option(help="Evaluate this reader beside it: tesseract.")] = None,
+    draw: Annotated[bool, typer.Option("--draw", help="Only write pages with their answers, as --data takes.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Train on pages of your own: a file of JSON lines.")] = None,
+    lora: Annotated[int, typer.Option(min=0, help="With --data: train adapters of this rank; 0, all weights.")] = 0,
+    freeze: Annotated[str, typer.Option(help="With --data: leave this half as it is, encoder or decoder.")] = "",
+    steps: Annotated[int, typer.Option(min=1, help="With --data: how many.")] = 200,
+    lr: Annotated[float, typer.Option(help="With --data: the highest learning rate.")] = 1e-3,
+    device: Annotated[str, typer.Option(help="With --data: where to train: cpu, cuda, mps.")] = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for the network; drawing takes a process more.")] = 1,
 ) -> None:
-    """Train the reader on pages drawn on the spot; or preview such pages; or measure a checkpoint on them."""
+    """Train the reader on pages drawn on the spot or your own; or preview such pages; or measure a checkpoint."""
     import torch
 
     torch.set_num_threads(threads)
-    if preview:
-        _preview(out, pages)
+    if preview or draw:
+        _show(out, pages, as_data=draw)
     elif evaluate:
         _evaluate(model, pages, trial or (), against, out)
+    elif data:
+        _tune(data, out, init, device, steps=steps, lr=lr, lora=lora, freeze=freeze)
     else:
         _train(out, init)
 
 
-def _preview(out: Path, pages: int) -> None:
+def _show(out: Path, pages: int, as_data: bool) -> None:
+    from folioscope.train.own_pages import save_pages
     from folioscope.train.preview import save_preview
     from folioscope.train.recipe import EMBEDDED
 
-    typer.echo(save_preview(out, EMBEDDED.stages[-1].style, pages))
+    save = save_pages if as_data else save_preview
+    typer.echo(save(out, EMBEDDED.stages[-1].style, pages))
 
 
 def _evaluate(model: str | None, count: int, names: Sequence[str], against: str | None, out: Path) -> None:
@@ -109,6 +120,21 @@ def _train(out: Path, init: str | None) -> None:
     recipe = FURTHER if init else EMBEDDED
     ReaderTraining(recipe, out, init=resolve(init) if init else None).run(report)
     typer.echo(save_curve(out / LOG, SERIES))
+
+
+def _tune(data: Path, out: Path, init: str | None, device: str, **how: Any) -> None:
+    """Train on pages of one's own, and say what it did to those that were kept apart."""
+    from folioscope.hub import resolve
+    from folioscope.train.own_pages import load_pages
+    from folioscope.train.run import MODEL
+    from folioscope.train.tune import Tuning, tune_recipe
+
+    tuning = Tuning(tune_recipe(**how), load_pages(data), resolve(init), out, device)
+    before = tuning.measure()
+    tuning.run(report, log_every=10)
+    kept_apart = f"{len(tuning.measured)} pages kept apart"
+    typer.echo(f"character errors on {kept_apart}: {before:.2%} before, {tuning.measure():.2%} after")
+    typer.echo(out / MODEL)
 
 
 def report(progress: Progress) -> None:

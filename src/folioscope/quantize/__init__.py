@@ -20,7 +20,7 @@ from folioscope.placement import choose_dtype
 from folioscope.quantize.modules import TAKES_PLACE_OF, PackedLinear
 from folioscope.storage import read_json
 from folioscope.types import CheckpointError, InputError
-from folioscope.weights import load_ocr, save_ocr
+from folioscope.weights import load_ocr, merge_adapter, save_ocr
 
 QUANTISED: tuple[Kind, ...] = ("int8", "int4")
 """Names of dtypes that are not torch's: integer weights, float activations."""
@@ -43,6 +43,7 @@ def load_reader(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     kind: Kind | None = None,
+    adapter: str | Path | None = None,
 ) -> tuple[DeepseekOcr, dict[str, Tensor]]:
     """Load DeepSeek-OCR as `load_ocr` does, in floats or quantised, ready for the CPU's quick paths.
 
@@ -51,10 +52,12 @@ def load_reader(
     Args:
         dtype: Of what is floating-point, as `load_ocr` takes it; None keeps what is stored.
         kind: "int8" or "int4"; None is what the checkpoint is, which if published is no such thing.
+        adapter: Folder of a LoRA adapter to merge into the weights before they are quantised, see `merge_adapter`.
 
     Raises:
         InputError: Quantised weights on a device that is not a CPU.
-        CheckpointError: As `load_ocr`; or the checkpoint is quantised and something else was asked for.
+        CheckpointError: As `load_ocr` and `merge_adapter`; or the checkpoint is quantised and something else was asked
+            for.
     """
     place, stored = torch.device(device), stored_kind(folder)
     if stored and kind not in (None, stored):
@@ -62,13 +65,16 @@ def load_reader(
     kind = kind or stored
     if kind and place.type != "cpu":
         raise InputError(f"dtype {kind} on {place}: quantised weights are for the CPU; use bfloat16 or float16 there")
-    if kind is None:
-        model, carried = load_ocr(folder, device=place, dtype=dtype)
-    elif stored:
+    if stored and adapter:
+        raise CheckpointError(f"{folder}: its weights are {stored}; an adapter goes into the original checkpoint")
+    if stored:
         model, carried = load_ocr(folder, make=lambda config: quantised(DeepseekOcr(config), stored))
     else:
-        model, carried = load_ocr(folder)
-        quantised(model, kind)
+        model, carried = load_ocr(folder, device=place, dtype=None if kind else dtype)
+        if adapter:
+            merge_adapter(model, adapter)
+        if kind:
+            quantised(model, kind)
     if kind and dtype:
         for parameter in model.parameters():  # integers and their scales are none
             parameter.data = parameter.data.to(dtype)

@@ -73,6 +73,7 @@ class Reader:
         *,
         device: str = "auto",
         dtype: str = "auto",
+        adapter: str | Path | None = None,
         revision: str | None = None,
         token: str | bool | None = None,
         cache_dir: str | Path | None = None,
@@ -85,6 +86,7 @@ class Reader:
             device: "cpu", "cuda", "cuda:1", "mps"; "auto" is the first there is of CUDA, MPS and CPU.
             dtype: "float32", "bfloat16", "float16", or on a CPU "int8" or "int4" (of the decoder's matrices);
                 "auto" is as `best_dtype` says, and of a quantised checkpoint what it is.
+            adapter: Folder of a LoRA adapter, as peft or `folioscope train reader --lora` writes it, to merge in.
 
         Raises:
             InputError: No such device or dtype.
@@ -97,7 +99,7 @@ class Reader:
         tokenizer = Tokenizer.from_directory(folder)
         stored_bytes = sum(file.stat().st_size for file in weight_files(folder))
         floats = floats or best_dtype(place, stored_bytes)
-        model, _ = load_reader(folder, device=place, dtype=floats, kind=kind)
+        model, _ = load_reader(folder, device=place, dtype=floats, kind=kind, adapter=adapter)
         return cls(model, tokenizer, str(path_or_id or folder))
 
     def read(

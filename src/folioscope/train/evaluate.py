@@ -84,19 +84,26 @@ def read_pages(
     for start in range(0, len(pages), batch):
         some = pages[start : start + batch]
         truths = [page.plain if prompt == "free" else page.grounded for page in some]
-        longest = max(len(tokenizer.encode(truth)) for truth in truths)
-        options = GenerateOptions(
-            max_new_tokens=longest + ROOM, no_repeat_ngram_size=0, stop_ids=(tokenizer.eos_token_id,)
-        )
-        prompts = [_prompt(model, tokenizer, page, prompt) for page in some]
-        for page, truth, made in zip(some, truths, generate(model, prompts, options), strict=True):
-            ids = made.ids[:-1] if made.finish == "stop" else made.ids
-            yield _reading(page, prompt, tokenizer.decode(ids), truth, made.finish == "stop")
+        answers = decode(model, tokenizer, [page.image for page in some], prompt, truths)
+        for page, truth, (answer, ended) in zip(some, truths, answers, strict=True):
+            yield _reading(page, prompt, answer, truth, ended)
+
+
+def decode(
+    model: DeepseekOcr, tokenizer: Tokenizer, images: Sequence[Image.Image], prompt: str, truths: Sequence[str]
+) -> list[tuple[str, bool]]:
+    """The answer to each image, and whether it ended before it was `ROOM` tokens longer than the longest truth."""
+    longest = max(len(tokenizer.encode(truth)) for truth in truths)
+    options = GenerateOptions(max_new_tokens=longest + ROOM, no_repeat_ngram_size=0, stop_ids=(tokenizer.eos_token_id,))
+    made = generate(model, [_prompt(model, tokenizer, image, prompt) for image in images], options)
+    ended = [one.finish == "stop" for one in made]
+    ids = [one.ids[:-1] if end else one.ids for one, end in zip(made, ended, strict=True)]
+    return [(tokenizer.decode(some), end) for some, end in zip(ids, ended, strict=True)]
 
 
 @torch.inference_mode()
-def _prompt(model: DeepseekOcr, tokenizer: Tokenizer, page: TrainingPage, prompt: str) -> Prompt:
-    views = ocr_views(page.image, default_mode(model.config, page.image.size))
+def _prompt(model: DeepseekOcr, tokenizer: Tokenizer, image: Image.Image, prompt: str) -> Prompt:
+    views = ocr_views(image, default_mode(model.config, image.size))
     features = model.image_features(views.global_view, views.tiles, views.grid)
     encoded = encode_prompt(tokenizer, PROMPTS[prompt], len(features))
     return Prompt(encoded.ids, encoded.image_mask, features)

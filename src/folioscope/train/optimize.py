@@ -16,15 +16,17 @@ class Optimizer:
 
     def __init__(self, model: nn.Module, guides: Iterable[nn.Module], recipe: Recipe[Any]):
         self.recipe = recipe
-        matrices = [p for name, p in model.named_parameters() if _is_hidden_matrix(name, p)]
+        matrices = [p for name, p in model.named_parameters() if p.requires_grad and _is_hidden_matrix(name, p)]
         chosen = {id(p) for p in matrices}
         beside = [p for guide in guides for p in guide.parameters()]
-        others = [p for p in (*model.parameters(), *beside) if id(p) not in chosen]
+        others = [p for p in (*model.parameters(), *beside) if p.requires_grad and id(p) not in chosen]
         decay = recipe.weight_decay
-        self.parts: list[torch.optim.Optimizer] = [
-            torch.optim.Muon(matrices, lr=recipe.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(others, lr=recipe.lr, weight_decay=decay, betas=(0.9, 0.95)),
-        ]
+        self.parts: list[torch.optim.Optimizer] = []
+        if matrices:
+            muon = torch.optim.Muon(matrices, lr=recipe.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+            self.parts.append(muon)
+        if others:
+            self.parts.append(torch.optim.AdamW(others, lr=recipe.lr, weight_decay=decay, betas=(0.9, 0.95)))
         self.parameters = [*matrices, *others]
 
     def step(self, step: int) -> None:
@@ -45,7 +47,7 @@ class Optimizer:
 
 
 def _is_hidden_matrix(name: str, parameter: Tensor) -> bool:
-    at_the_edge = ("embed", "head.", "pos_", "gate.weight", "_token.weight", "_tokens.weight")
+    at_the_edge = ("lora_", "embed", "head.", "pos_", "gate.weight", "_token.weight", "_tokens.weight")
     return parameter.ndim == 2 and not any(word in name for word in at_the_edge)
 
 
