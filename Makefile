@@ -18,6 +18,9 @@ test-slow: .venv/.installed-dev
 parity: .venv/.installed-dev
 	$(BIN)/python -m pip install -c constraints.txt -e '.[parity]'
 	$(BIN)/python -m pytest tests/parity
+	$(BIN)/python -m pip install --no-deps --target .venv/transformers4 transformers==4.57.1 \
+		huggingface-hub==0.36.0 tokenizers==0.22.1
+	PYTHONPATH=.venv/transformers4 $(BIN)/python -m pytest tests/parity/test_transformers_4.py
 
 check: .venv/.installed-dev
 	$(BIN)/ruff check

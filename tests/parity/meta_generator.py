@@ -25,9 +25,8 @@ SIDE = 256
 def generated(pixels: np.ndarray, options: dict[str, Any]) -> list[dict[str, Any]]:
     """What it returns for uint8 (height, width, 3). Skips the test where the package or OpenCV is not installed."""
     pytest.importorskip("cv2")
-    stand_in_for_torchvision()
-    pytest.importorskip("segment_anything")
-    from segment_anything import automatic_mask_generator, predictor  # pyright: ignore[reportMissingImports]
+    meta = meta_package()
+    automatic_mask_generator, predictor = meta.automatic_mask_generator, meta.predictor
 
     class Predictor(predictor.SamPredictor):
         def __init__(self, model: Any) -> None:
@@ -55,7 +54,16 @@ class Model:
     mask_threshold, image_format, device = 0.0, "RGB", "cpu"
 
 
-def stand_in_for_torchvision() -> None:
+def meta_package() -> Any:
+    """`segment_anything`; skips what asks for it where it is not installed."""
+    with pytest.MonkeyPatch.context() as patch:  # other libraries must not take the stand-ins for the real one
+        for name, module in stand_ins().items():
+            patch.setitem(sys.modules, name, module)
+        return pytest.importorskip("segment_anything")
+
+
+def stand_ins() -> dict[str, ModuleType]:
+    """What `segment_anything` imports of torchvision, if that does not import itself."""
     try:
         import torchvision  # pyright: ignore[reportMissingImports]  # noqa: F401
     except (ImportError, RuntimeError):
@@ -64,7 +72,8 @@ def stand_in_for_torchvision() -> None:
         functions = modules["torchvision.transforms.functional"]
         modules["torchvision.ops.boxes"].__dict__.update(batched_nms=batched_nms, box_area=box_area)
         functions.__dict__.update(to_pil_image=Image.fromarray, resize=resize)
-        sys.modules.update(modules)
+        return modules
+    return {}
 
 
 def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
