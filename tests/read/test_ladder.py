@@ -136,6 +136,20 @@ def test_garbage_in_every_way_is_kept_and_said(make: Make) -> None:
     assert len(model.seen) == 7  # two halves
 
 
+def test_the_pdfs_own_text_is_the_last_resort(make: Make) -> None:
+    reader, _ = make(**dict.fromkeys(("up", "left", "right", "down", "half"), Script(LOOP, loop="<td></td>")))
+    font = "/Resources<</Font<</F<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>>>>>"
+    text = "40 85 20 10 re f BT /F 10 Tf 10 20 Td (Paid in full) Tj ET"
+    result = only(reader.read(pdf(*drawn("0 0 100 100", text, font))))
+    assert (result.status, result.markdown, kept(result)) == ("fallback", "Paid in full", ["text_layer"])
+    assert result.raw == "Paid in full"
+    (region,) = result.regions
+    assert region.box is not None
+    assert region.box == pytest.approx((20, 145, 112, 160), abs=4)  # at 144 dpi, from the left top
+    without = only(reader.read(pdf(*drawn("0 0 100 100", text, font)), trust=TrustOptions(text_layer=False)))
+    assert without.status == "repeated"
+
+
 def test_repeated_is_what_nothing_mends(make: Make) -> None:
     reader, _ = make(**dict.fromkeys(("up", "left", "right", "down", "half"), Script(GOOD, loop="<td></td>")))
     result = only(reader.read(page()))

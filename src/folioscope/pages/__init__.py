@@ -8,7 +8,8 @@ import re
 import sys
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -16,7 +17,8 @@ import numpy as np
 from PIL import Image
 
 from folioscope.pages.limits import MAX_PIXELS, Alpha, Pages, binary
-from folioscope.pages.pdf import PDF_DPI, open_pdf
+from folioscope.pages.pdf import PDF_DPI as PDF_DPI
+from folioscope.pages.pdf import open_pdf
 from folioscope.pages.pictures import from_array, open_pictures, rgb
 from folioscope.types import InputError, Page
 
@@ -55,7 +57,8 @@ def open_pages(
         source: A PDF, or a picture in one of FORMATS. Each frame of a TIFF is a page; of an animation, the first is.
             An array is (height, width[, 1, 3 or 4]): uint8, uint16, bool, or numbers in 0..1 or 0..255.
         pages: 1-based, such as "1-3,5,8-"; each page comes once, in the document's order. None is all.
-        dpi: Resolution PDFs are rendered in; None is 144. Pages that would go above `max_pixels` get less.
+        dpi: Resolution PDFs are rendered in; None is 144, or more, up to 300, for small type and fine scans. Pages that
+            would go above `max_pixels` get less.
         password: Opens an encrypted PDF.
         alpha: What transparency becomes: "white" paper, or "drop", which shows what was hidden, as `infer` does.
         max_pixels: Larger pictures are refused before they are decoded.
@@ -64,10 +67,13 @@ def open_pages(
     asked for, if none can be: missing, empty, broken, encrypted, above `max_pixels`, or an option out of range.
     """
     name, data = _input(source)
-    with _opened(name, data, PDF_DPI if dpi is None else dpi, password, alpha, max_pixels) as (count, read):
+    how = (dpi, password, alpha, max_pixels)
+    with _opened(name, data, *how) as (count, read):
         for number in _page_numbers(pages, count, name):
             try:
                 page = read(number)
+                if not isinstance(data, Image.Image):
+                    page = replace(page, again=partial(_drawn_again, name, data, *how, number, page.image.size))
             except InputError as error:
                 if count == 1:
                     raise
@@ -83,7 +89,7 @@ def page_numbers(
     Raises InputError as it does, but for what only drawing shows; of a source of one picture, its size is checked.
     """
     name, data = _input(source)
-    with _opened(name, data, PDF_DPI, password, "white", max_pixels) as (count, _):
+    with _opened(name, data, None, password, "white", max_pixels) as (count, _):
         return _page_numbers(pages, count, name)
 
 
@@ -140,7 +146,7 @@ def _input(source: Source) -> tuple[str, Path | bytes | Image.Image]:
 def _opened(
     name: str,
     data: Path | bytes | Image.Image,
-    dpi: float,
+    dpi: float | None,
     password: str | None,
     alpha: Alpha,
     max_pixels: int,
@@ -150,6 +156,25 @@ def _opened(
     if b"%PDF-" in _head(name, data):
         return open_pdf(name, data, dpi, password, max_pixels)
     return open_pictures(name, data, alpha, max_pixels)
+
+
+@lru_cache(maxsize=1)  # for the figures of a page, which are cut out one after the other
+def _drawn_again(
+    name: str,
+    data: Path | bytes,
+    dpi: float | None,
+    password: str | None,
+    alpha: Alpha,
+    max_pixels: int,
+    number: int,
+    size: tuple[int, int],
+) -> Image.Image:
+    """The picture of a page that was read before, so that nobody need keep it."""
+    with _opened(name, data, dpi, password, alpha, max_pixels) as (_, read):
+        image = read(number).image
+    if image.size != size:
+        raise InputError(f"{name}: page {number} has changed since it was read; read it again")
+    return image
 
 
 def _head(name: str, data: Path | bytes) -> bytes:
