@@ -58,7 +58,10 @@ def read(
         str | None, typer.Option(help=f"{', '.join(MODES)}; without, what suits the checkpoint and the page.")
     ] = None,
     pages: Annotated[str | None, typer.Option(help='Pages of each input, from 1: "1-4", "1,3,8-".')] = None,
-    dpi: Annotated[float | None, typer.Option(min=1, help="Resolution PDFs are rendered in; without, 144, and more for small type and fine scans.")] = None,
+    dpi: Annotated[
+        float | None,
+        typer.Option(min=1, help="Resolution PDFs are rendered in; without, 144, or more for small type and scans."),
+    ] = None,
     password: Annotated[str | None, typer.Option(help="Opens encrypted PDFs.")] = None,
     model: Annotated[str | None, typer.Option(help="A checkpoint's folder or hub id; without, the embedded.")] = None,
     revision: Revision = None,
