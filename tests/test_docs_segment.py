@@ -11,7 +11,7 @@ from folioscope.export.mask_files import IMAGE_FORMATS, RUN_FILES, RUN_FORMATS
 from folioscope.masks import EverythingOptions
 from folioscope.model.sam_prompts import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, NOT_A_POINT, PADDING, TOP_LEFT
 from folioscope.segment.prompts import UNSURE
-from folioscope.segment.upscale import UPSCALED_BYTES
+from folioscope.views import UNMAPPED_BYTES
 
 TEXT = (ROOT / "docs" / "segment.md").read_text(encoding="utf-8")
 
@@ -41,5 +41,5 @@ def test_defaults_of_everything() -> None:
 
 def test_numbers() -> None:
     assert f"±{log(1 / UNSURE - 1):.1f}" in TEXT
-    assert f"at most {UPSCALED_BYTES // 10**6} MB" in TEXT
+    assert f"take {UNMAPPED_BYTES // 10**6} MB" in TEXT
     assert f"{12 * 4096**2 * 4 / 1e6:.0f} MB in float32" in TEXT
