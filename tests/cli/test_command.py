@@ -35,6 +35,7 @@ def test_help_lists_the_verbs() -> None:
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0
     assert "\n  read " in result.stdout
+    assert "\n  segment " in result.stdout
 
 
 def test_an_interrupt_ends_it_quietly(endless: list[str]) -> None:

@@ -206,6 +206,15 @@ def test_from_pretrained(segmenter: Segmenter, tmp_path: Path, layout: str, name
     assert loaded.source == str(tmp_path / name)
 
 
+def test_the_embedded_has_thresholds_of_its_own(
+    segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_sam(segmenter.model, tmp_path)
+    monkeypatch.setattr(segment, "EMBEDDED", tmp_path)
+    assert Segmenter.from_pretrained().options == segment.EMBEDDED_OPTIONS
+    assert Segmenter.from_pretrained(tmp_path).options == segment.EverythingOptions()
+
+
 def test_checkpoints_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segment, "EMBEDDED", tmp_path / "none")
     with pytest.raises(CheckpointError, match="no embedded segmenter"):

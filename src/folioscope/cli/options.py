@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Optional, TypeVar
 
 import typer
 
@@ -34,25 +34,22 @@ def generate_option(name: str, **settings: Any) -> Any:
 def with_options_of(kind: type, *left_out: str) -> Callable[[Verb], Verb]:
     """A verb that takes `**keywords` gets an option for each field of a dataclass but those left out.
 
-    The type is that of the field's default.
+    The option's type is that of the field's default, and it is None where it is not given.
     """
 
     def add(verb: Verb) -> Verb:
         signature = inspect.signature(verb, eval_str=True)
         own = [given for given in signature.parameters.values() if given.kind is not given.VAR_KEYWORD]
-        more = [
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=field.default,
-                annotation=Annotated[type(field.default), typer.Option(help=described(kind, field.name))],
-            )
-            for field in fields(kind)
-            if field.name not in left_out
-        ]
+        more = [_optional(kind, field) for field in fields(kind) if field.name not in left_out]
         parameters = {given.name: given for given in (*own, *more)}
         verb.__signature__ = signature.replace(parameters=list(parameters.values()))  # pyright: ignore
         verb.__annotations__ = {name: given.annotation for name, given in parameters.items()}
         return verb
 
     return add
+
+
+def _optional(kind: type, field: Field) -> inspect.Parameter:
+    option = typer.Option(help=f"{described(kind, field.name)} [{field.default}]")
+    annotation = Annotated[Optional[type(field.default)], option]  # noqa: UP045
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,20 +29,19 @@ class Task:
 
     Attributes:
         objects: What is asked for, if it is not everything.
-        everything: How everything is cut out, or None.
+        everything: What is said of how everything is cut out, if everything is asked for; the rest is the segmenter's.
         multimask: Whether each object gets three masks.
         keep_in: Folder of embeddings, or None.
     """
 
     objects: Sequence[Asked]
-    everything: EverythingOptions | None
+    everything: Mapping[str, Any] | None
     multimask: bool
     keep_in: Path | None
 
 
 @with_options_of(EverythingOptions, "point_grids")
 def segment(
-    context: typer.Context,
     images: Annotated[
         list[str], typer.Argument(metavar="IMAGE", help="Images, folders or patterns of them; - is stdin.")
     ],
@@ -88,11 +87,12 @@ def segment(
 
     Say what to cut out with --point, --box and --mask, which together mean one object; with --object once for each of
     several; or with --all. Places are in pixels of the image, from its left top. The options from --points-per-side on
-    belong to --all. An image that fails is a line on stderr and makes the exit code 1; the others are cut all the same.
+    belong to --all; in brackets are their defaults, but the embedded segmenter has thresholds of its own. An image that
+    fails is a line on stderr and makes the exit code 1; the others are cut all the same.
     """
     report = Report(quiet)
     asked = asked_objects(points or [], boxes or [], mask, objects or [])
-    task = Task(asked, _options(context, grid, everything, bool(asked)), not single, embeddings)
+    task = Task(asked, _options(grid, everything, bool(asked)), not single, embeddings)
     names = _formats(formats, output)
     sources = sources_of(images, report)
     if output and not force:
@@ -105,17 +105,16 @@ def segment(
     raise typer.Exit(report.exit_code)
 
 
-def _options(
-    context: typer.Context, given: Mapping[str, Any], everything: bool, asked: bool
-) -> EverythingOptions | None:
-    """Those of `--all`. Raises InputError if they cannot be, or if it is not everything that is asked for."""
+def _options(grid: Mapping[str, Any], everything: bool, asked: bool) -> dict[str, Any] | None:
+    """What is said of `--all`. Raises InputError if it cannot be, or if it is not everything that is asked for."""
+    given = {name: value for name, value in grid.items() if value is not None}
     if everything:
         if asked:
             raise InputError("--all: needs no prompt; leave out --point, --box, --mask and --object, or --all")
-        return EverythingOptions(**given)
+        EverythingOptions(**given)
+        return given
     for name in given:
-        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE":
-            raise InputError(f"--{name.replace('_', '-')}: belongs to --all")
+        raise InputError(f"--{name.replace('_', '-')}: belongs to --all")
     if not asked:
         raise InputError("nothing is asked for: give --point, --box, --mask, --object or --all")
     return None
@@ -178,8 +177,9 @@ def _cut(segmenter: Segmenter, number: int, source: str, task: Task, report: Rep
 
     page = open_page(source)
     objects: list[list[Mask]]
-    if task.everything:
-        masks = segmenter.segment_all(page, task.everything, progress=report.portion, keep_in=task.keep_in)
+    if task.everything is not None:
+        options = replace(segmenter.options, **task.everything)
+        masks = segmenter.segment_all(page, options, progress=report.portion, keep_in=task.keep_in)
         objects = [[mask] for mask in masks]
         if not masks:
             report.warning(f"{source}: no mask is good enough; lower --pred-iou-thresh or --stability-score-thresh")

@@ -35,6 +35,11 @@ __all__ = ["EverythingOptions", "Mask", "MaskPrompt", "Scene", "Segmenter"]
 
 EMBEDDED = hub.EMBEDDED.with_name("segmenter")
 
+EMBEDDED_OPTIONS = EverythingOptions(
+    points_per_side=16, pred_iou_thresh=0.45, stability_score_thresh=0.5, stability_score_offset=0.2
+)
+"""A small network thinks less of its masks than a large one does, and its logits are nearer to 0."""
+
 DECODED_AT_ONCE = 16
 """Prompts: at the published size each takes some 25 MB while it is decoded."""
 
@@ -45,10 +50,12 @@ class Segmenter:
     Attributes:
         model: The checkpoint.
         source: Its folder, file or hub id, for messages.
+        options: How everything is cut out where `segment_all` is not told: Meta's defaults, and other thresholds for
+            the embedded segmenter. Change single fields with `dataclasses.replace(segmenter.options, …)`.
     """
 
-    def __init__(self, model: Sam, source: str = "model") -> None:
-        self.model, self.source = model, source
+    def __init__(self, model: Sam, source: str = "model", options: EverythingOptions | None = None) -> None:
+        self.model, self.source, self.options = model, source, options or EverythingOptions()
 
     @classmethod
     def from_pretrained(
@@ -82,7 +89,8 @@ class Segmenter:
         if dtype == AUTO:
             files = [path] if path.is_file() else weight_files(path)
             asked = best_dtype(place, sum(file.stat().st_size for file in files))
-        return cls(load_sam(path, device=place, dtype=asked), str(path_or_id or path))
+        options = EMBEDDED_OPTIONS if path_or_id is None else None
+        return cls(load_sam(path, device=place, dtype=asked), str(path_or_id or path), options)
 
     def embed(self, image: Source | Page, *, keep_in: str | Path | None = None) -> Scene:
         """Encode an image: a path, bytes, stream, Pillow image, array (height, width[, 1, 3 or 4]), or opened page.
@@ -207,7 +215,7 @@ class Segmenter:
 
         Args:
             image: As for `embed`; or what that returned, for options without crops.
-            options: Meta's, with its defaults if None.
+            options: Those of Meta's generator; None is `self.options`.
             progress: Called with how many batches of points are done, and how many there are.
             keep_in: As for `embed`, for the embedding of the image and of each crop.
 
@@ -217,7 +225,7 @@ class Segmenter:
         Raises:
             InputError: The image cannot be had, or a scene is given and crops are asked for.
         """
-        options = options or EverythingOptions()
+        options = options or self.options
         if isinstance(image, Scene):
             if options.crop_n_layers:
                 raise InputError(f"crop_n_layers={options.crop_n_layers}: a scene has no crops; give the image")
