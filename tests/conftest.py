@@ -100,3 +100,11 @@ def server(scripted: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
     with served(scripted, ServeOptions(data=tmp_path_factory.mktemp("data"))) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def pile_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network small enough to read hundreds of pages in a test."""
+    from piles import tiny_checkpoint
+
+    return tiny_checkpoint(tmp_path_factory.mktemp("pile_checkpoint"))

@@ -81,13 +81,14 @@ def scripted_checkpoint(folder: Path, views: Sequence[int] = (64,)) -> Path:
     tokenizer.add_tokens([piece for answer in ANSWERS.values() for piece in answer])
     tokenizer.save(str(folder / "tokenizer.json"))
     torch.manual_seed(0)
-    model = DeepseekOcr(OcrConfig.from_dict(_config(views)))
+    model = DeepseekOcr(OcrConfig.from_dict(published_shape(views)))
     _script(model, tokenizer)
     save_ocr(model, {}, folder)
     return folder
 
 
-def _config(views: Sequence[int]) -> dict[str, Any]:
+def published_shape(views: Sequence[int]) -> dict[str, Any]:
+    """The `config.json` of a network that is small, and reads pages at these sizes."""
     config = json.loads(json.dumps({**EMBEDDED_CONFIG, **DECODER}))
     config["language_config"].update(DECODER)
     config["candidate_resolutions"] = [[side, side] for side in views]

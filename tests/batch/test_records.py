@@ -1,0 +1,50 @@
+"""Pages as records: everything but the picture, and nothing that differs between machines."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from PIL import Image
+
+from folioscope.batch.jsonl import lines_of, values_in
+from folioscope.batch.records import page_of, page_record
+from folioscope.types import Attempt, Line, PageResult, Region, Usage
+
+PAGE = PageResult(
+    number=3,
+    source="a b.pdf",
+    size=(100, 50),
+    status="retried",
+    raw="<|ref|>x<|/ref|>\u2028é",
+    markdown="é",
+    regions=(
+        Region("text", ((0.5, 1.25, 3.0, 4.0),), "é", 0.5, ((1.0, 2.0, 3.0, 4.0),), lines=(Line("é", 0.25),)),
+        Region("image", figure=1),
+    ),
+    confidence=0.75,
+    usage=Usage(1, 2, 3),
+    points=(50.0, 25.0),
+    coverage=0.5,
+    attempts=(Attempt("first", doubts=("loop",)), Attempt("ngram", confidence=0.75, kept=True)),
+)
+
+
+def test_a_page_comes_back_as_it_was() -> None:
+    record = json.loads(json.dumps(page_record(replace(PAGE, pixels=lambda: Image.new("RGB", (1, 1))))))
+    assert page_of(record) == PAGE
+    failed = PageResult(1, "b", (0, 0), "failed", error="gone")
+    assert page_of(json.loads(json.dumps(page_record(failed)))) == failed
+
+
+def test_times_and_last_digits_are_left_out() -> None:
+    one = replace(PAGE, confidence=0.123456, usage=Usage(1, 2, 3, seconds=4.0))
+    other = replace(PAGE, confidence=0.123449999, usage=Usage(1, 2, 3, seconds=5.0))
+    assert page_record(one) == page_record(replace(other, confidence=0.12347)) != page_record(other)
+    assert page_record(one)["usage"]["seconds"] == 0
+
+
+def test_lines_hold_any_text() -> None:
+    values = [{"name": "caf\udce9\n\u2028"}, [1, None]]
+    assert values_in(lines_of(values)) == values
+    assert values_in(None) == []
