@@ -13,9 +13,10 @@ from folioscope.batch.begin import begin
 from folioscope.batch.plan import Run
 from folioscope.batch.settings import Here, Settings
 from folioscope.batch.worker import Worker
+from folioscope.types import TrustOptions
 from test_pages_pdf import encrypted, pdf
 
-FLAGS = ("--dpi", "36", "--max-new-tokens", "6", "--format", "md,json")
+FLAGS = ("--dpi", "36", "--max-new-tokens", "6", "--retries", "0", "--format", "md,json")
 """What makes pages cheap, for the command; `settings` is the same."""
 
 BROKEN = ("empty", "text", "cut png", "encrypted", "no pages", "lost page", "not a pdf", "bomb")
@@ -110,7 +111,8 @@ def tiny_checkpoint(folder: Path) -> Path:
 
 
 def settings(checkpoint: Path, **more: Any) -> Settings:
-    return Settings(**{"model": str(checkpoint), "dpi": 36.0, "max_new_tokens": 6, "formats": ("md", "json")} | more)
+    cheap = {"dpi": 36.0, "max_new_tokens": 6, "trust": TrustOptions(retries=0), "formats": ("md", "json")}
+    return Settings(**{"model": str(checkpoint)} | cheap | more)
 
 
 def quiet_run(sources: Path, out: Path, checkpoint: Path) -> Run:

@@ -17,7 +17,7 @@ from piles import FLAGS
 from test_docs import blocks
 
 PAGE = ROOT / "docs" / "batch.md"
-QUICK = (*FLAGS[:4],)
+QUICK = FLAGS[:6]
 ELSEWHERE = ("s3://", "--engine ray")  # a bucket; a cluster, which tests/batch/test_ray.py starts
 
 

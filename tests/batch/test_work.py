@@ -21,6 +21,7 @@ from folioscope.batch.work import Found
 from folioscope.batch.worker import Worker
 from folioscope.pages import open_pages
 from folioscope.read import Reader
+from folioscope.read.story import Teller
 from folioscope.types import CheckpointError, OutputError, Page
 from piles import BROKEN, merged, pile, quiet_run, results, settings
 from test_pages_pdf import many
@@ -99,14 +100,14 @@ def test_an_error_nobody_thought_of_costs_its_document(
 ) -> None:
     for name, width in (("a", 70), ("b", 77), ("c", 70)):
         Image.new("RGB", (width, 70), "gray").save(tmp_path / f"{name}.png")
-    read = Reader._draft
+    tell = Teller.page
 
-    def fragile(self: Reader, page: Any, *more: Any) -> Any:
+    def fragile(self: Teller, page: Any, *more: Any) -> Any:
         if page.image.width == 77:
             raise ZeroDivisionError("nobody thought of it")
-        return read(self, page, *more)
+        return tell(self, page, *more)
 
-    monkeypatch.setattr(Reader, "_draft", fragile)
+    monkeypatch.setattr(Teller, "page", fragile)
     sources = [str(tmp_path / f"{name}.png") for name in "abc"]
     worker_of(sources, tmp_path / "out", pile_checkpoint).work()
     found = results(tmp_path / "out")

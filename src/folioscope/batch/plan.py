@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from folioscope.batch.jsonl import lines_of, values_in
 from folioscope.batch.place import Place
 from folioscope.batch.settings import Settings
-from folioscope.types import InputError, OutputError
+from folioscope.types import InputError, OutputError, TrustOptions
 
 MANIFEST, SCHEMA = "manifest.json", "folioscope.batch/1"
 FOLDERS = ("claims", "parts", "timing", "index", "results", "documents", "sources")
@@ -180,5 +180,4 @@ def _version() -> str:
 
 
 def _settings(values: dict[str, Any]) -> Settings:
-    known = {field.name for field in fields(Settings)}
-    return Settings(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in known})  # type: ignore[arg-type]
+    return Settings(**values | {"formats": tuple(values["formats"]), "trust": TrustOptions(**values["trust"])})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from folioscope.types import InputError
+from folioscope.types import InputError, TrustOptions
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Settings:
         temperature: 0 is greedy; above 0 samples.
         seed: Makes sampling repeatable.
         batch_size: Pages decoded at a time by each worker; a finished page's place goes to the next.
+        trust: When a page is read again, and how often.
         max_page_error_rate: A document with a larger share of failed pages, 0..1, is failed; the run goes on.
     """
 
@@ -38,6 +39,7 @@ class Settings:
     seed: int | None = None
     batch_size: int = 8
     max_page_error_rate: float = 0.004
+    trust: TrustOptions = field(default_factory=TrustOptions)
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

@@ -112,7 +112,7 @@ def _read(reader: Reader, reading: Reading) -> Sequence[PageResult]:
         yield from chain([first], pages)
 
     how = reading.run.settings
-    return reader.read(opened(), prompt=how.prompt, mode=how.mode, batch_size=how.batch_size).pages
+    return reader.read(opened(), prompt=how.prompt, mode=how.mode, trust=how.trust, batch_size=how.batch_size).pages
 
 
 def _line(reading: Reading, number: int, pages: Sequence[PageResult]) -> dict[str, Any]:

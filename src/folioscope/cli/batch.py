@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from folioscope.batch.settings import Here, Settings
+from folioscope.cli.options import Quiet, Revision, with_options_of
 from folioscope.cli.report import Report
 from folioscope.docstrings import described
-from folioscope.types import InputError
+from folioscope.types import InputError, TrustOptions
 
 if TYPE_CHECKING:
     from folioscope.batch.plan import Run
@@ -28,6 +29,7 @@ def _here(name: str, *flags: str, **limits: Any) -> Any:
     return typer.Option(*flags, help=described(Here, name), **limits)
 
 
+@with_options_of(TrustOptions)
 def batch(
     sources: Annotated[
         list[str] | None,
@@ -47,7 +49,7 @@ def batch(
     dpi: Annotated[float | None, _setting("dpi", min=1)] = Settings.dpi,
     password: Annotated[str | None, _here("password")] = Here.password,
     model: Annotated[str | None, _setting("model")] = Settings.model,
-    revision: Annotated[str | None, _setting("revision")] = Settings.revision,
+    revision: Revision = Settings.revision,
     device: Annotated[str, _here("device")] = Here.device,
     dtype: Annotated[str, _setting("dtype")] = Settings.dtype,
     threads: Annotated[int | None, _here("threads", min=1)] = Here.threads,
@@ -56,7 +58,8 @@ def batch(
     seed: Annotated[int | None, _setting("seed")] = Settings.seed,
     batch_size: Annotated[int, _setting("batch_size", min=1)] = Settings.batch_size,
     lease: Annotated[float, _here("lease", min=1)] = Here.lease,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Quiet = False,
+    **trusted: Any,
 ) -> None:
     """Read piles of documents into OUT, with any number of workers, on any number of machines that see OUT.
 
@@ -72,7 +75,7 @@ def batch(
 
     settings = Settings(
         prompt, mode, dpi, _names(formats), model, revision, dtype, max_new_tokens, temperature, seed, batch_size,
-        max_page_error_rate,
+        max_page_error_rate, TrustOptions(**trusted),
     )  # fmt: skip
     run = begin(sources or [], out, settings, resume=resume, recompute=recompute)
     _work(run, here, engine, workers, gpus, report)
