@@ -76,7 +76,9 @@ def test_readme_shows_what_the_command_prints(folder: Path) -> None:
     assert result.stdout.strip() == printed.strip()
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "docs" / "design.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "docs" / "design.md", ROOT / "docs" / "models.md"], ids=lambda page: page.name
+)
 def test_links_lead_somewhere(page: Path) -> None:
     prose = BLOCK.sub("", page.read_text(encoding="utf-8"))
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", prose)

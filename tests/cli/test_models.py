@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
+from conftest import ROOT
 from folioscope.cli import app
 from folioscope.config import SamConfig
 from folioscope.processing import SamImageProcessor, SamProcessor
@@ -112,3 +115,13 @@ def test_only_what_can_be_exported_is() -> None:
     result = CliRunner().invoke(app, ["models", "export", "reader", "--onnx", "out"])
     assert result.exit_code == 2
     assert "'sam'" in result.stderr
+
+
+def test_the_manual_has_no_option_that_there_is_not() -> None:
+    manual = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^folioscope (models [^#\n]+)", manual, re.MULTILINE)
+    assert {line.split()[1] for line in lines} >= {"convert", "export"}
+    for line in lines:
+        result = CliRunner().invoke(app, [*shlex.split(line), "--help"])
+        assert result.exit_code == 0, (line, result.stderr)
+    assert CliRunner().invoke(app, ["models", "convert", "a", "b", "--layuot", "hf", "--help"]).exit_code == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor
 from typer.testing import CliRunner
 
-from folioscope import SamImageProcessor, SamModel
+from conftest import ROOT
+from folioscope import SamImageProcessor, SamModel, Segmenter
 from folioscope.cli import app
 from folioscope.export import onnx
 from folioscope.export.onnx import DECODER, ENCODER, export_sam
@@ -159,6 +161,25 @@ def test_what_a_caller_must_know_is_noted(exported: Exported) -> None:
         assert json.loads(notes["image_size"]) == SIDE
         assert json.loads(notes["image_mean"]) == [0.485, 0.456, 0.406]
         assert json.loads(notes["image_std"]) == [0.229, 0.224, 0.225]
+
+
+def test_the_manual(exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What docs/models.md does without torch gives what the segmenter gives; its table has every input."""
+    manual = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    sessions = (runtime.InferenceSession(exported.folder / name) for name in (ENCODER, DECODER))
+    inputs = [given.name for session in sessions for given in session.get_inputs()]
+    assert re.findall(r"^\| `(\w+)` \|", manual, re.MULTILINE) == inputs
+    (tmp_path / "onnx").symlink_to(exported.folder)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(re.findall(r"^```python\n(.*?)^```", manual, re.MULTILINE | re.DOTALL)[0], names)  # noqa: S102
+    segmenter = Segmenter(exported.model.model)
+    scene = segmenter.embed(names["photo"])
+    found = [mask for many in (False, True) for mask in segmenter.predict(scene, points=[[350, 285]], multimask=many)]
+    near(torch.from_numpy(names["low"][0]), torch.from_numpy(np.stack([mask.low_logits for mask in found])))
+    near(torch.from_numpy(names["masks"][0]), torch.from_numpy(np.stack([mask.logits for mask in found])))
+    near(torch.from_numpy(names["scores"][0]), torch.tensor([mask.score for mask in found]))
 
 
 def test_files_that_are_there_stay(exported: Exported) -> None:
