@@ -31,16 +31,17 @@ def generate_option(name: str, **settings: Any) -> Any:
     return typer.Option(help=described(GenerateOptions, name), **settings)
 
 
-def with_options_of(kind: type, *left_out: str) -> Callable[[Verb], Verb]:
+def with_options_of(kind: type, *left_out: str, given_only: bool = False) -> Callable[[Verb], Verb]:
     """A verb that takes `**keywords` gets an option for each field of a dataclass but those left out.
 
-    The option's type is that of the field's default, and it is None where it is not given.
+    The option's type is that of the field's default, which is also its own; or None, if `given_only`, so that the verb
+    can tell what was given.
     """
 
     def add(verb: Verb) -> Verb:
         signature = inspect.signature(verb, eval_str=True)
         own = [given for given in signature.parameters.values() if given.kind is not given.VAR_KEYWORD]
-        more = [_optional(kind, field) for field in fields(kind) if field.name not in left_out]
+        more = [_option(kind, field, given_only) for field in fields(kind) if field.name not in left_out]
         parameters = {given.name: given for given in (*own, *more)}
         verb.__signature__ = signature.replace(parameters=list(parameters.values()))  # pyright: ignore
         verb.__annotations__ = {name: given.annotation for name, given in parameters.items()}
@@ -49,7 +50,13 @@ def with_options_of(kind: type, *left_out: str) -> Callable[[Verb], Verb]:
     return add
 
 
-def _optional(kind: type, field: Field) -> inspect.Parameter:
-    option = typer.Option(help=f"{described(kind, field.name)} [{field.default}]")
-    annotation = Annotated[Optional[type(field.default)], option]  # noqa: UP045
-    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+def _option(kind: type, field: Field, given_only: bool) -> inspect.Parameter:
+    help_text, taken = described(kind, field.name), type(field.default)
+    if given_only:
+        help_text, taken = f"{help_text} [{field.default}]", Optional[taken]  # noqa: UP045
+    return inspect.Parameter(
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None if given_only else field.default,
+        annotation=Annotated[taken, typer.Option(help=help_text)],
+    )

@@ -40,7 +40,7 @@ class Task:
     keep_in: Path | None
 
 
-@with_options_of(EverythingOptions, "point_grids")
+@with_options_of(EverythingOptions, "point_grids", given_only=True)
 def segment(
     images: Annotated[
         list[str], typer.Argument(metavar="IMAGE", help="Images, folders or patterns of them; - is stdin.")
