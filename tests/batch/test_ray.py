@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from conftest import ROOT
 from folioscope.batch.begin import begin
 from folioscope.batch.ray_data import run_on_ray
 from folioscope.batch.settings import Here
@@ -22,12 +23,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A head without work and three nodes of one CPU each."""
+    """A head without work and two nodes of one CPU each."""
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv("RAY_DISABLE_IMPORT_WARNING", "1")
+    for name in ("src", "tests"):  # the actors find the package as this process does
+        monkeypatch.syspath_prepend(str(ROOT / name))
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{ROOT / 'tests'}")
     found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80 * 2**20})
-    for _ in range(3):
+    for _ in range(2):
         found.add_node(num_cpus=1, object_store_memory=80 * 2**20)
     ray.init(address=found.address, log_to_driver=False)
     yield found
@@ -50,7 +53,7 @@ def through_ray(cluster: Any, tmp_path: Path, checkpoint: Path, documents: int, 
     run = begin([str(tmp_path / "pile")], str(out), settings(checkpoint))
     thread = threading.Thread(target=kill_a_node, args=(cluster, out, killed), daemon=True)
     thread.start()
-    run_on_ray(run, Here(str(out), threads=1), workers=3)
+    run_on_ray(run, Here(str(out), threads=1), workers=2)
     thread.join()
     assert killed
     assert killed[0] < run.groups  # on the way
@@ -58,5 +61,8 @@ def through_ray(cluster: Any, tmp_path: Path, checkpoint: Path, documents: int, 
     assert {name for name, line in results(out).items() if line["status"] == "failed"} == broken.keys()
 
 
-def test_a_node_killed_on_the_way(cluster: Any, tmp_path: Path, pile_checkpoint: Path) -> None:
-    through_ray(cluster, tmp_path, pile_checkpoint, documents=24, longest=20)
+@pytest.mark.parametrize(("documents", "longest"), [(24, 20), (200, 40)])
+def test_a_node_killed_on_the_way(
+    cluster: Any, tmp_path: Path, pile_checkpoint: Path, documents: int, longest: int
+) -> None:
+    through_ray(cluster, tmp_path, pile_checkpoint, documents, longest)
