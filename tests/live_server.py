@@ -59,7 +59,7 @@ def scripted_reader(folder: Path) -> Reader:
 def endless_reader(folder: Path) -> Reader:
     """One that goes on and on: nothing ends a sequence but the number of positions."""
     reader = scripted_reader(folder)
-    reader.options = replace(reader.options, stop_ids=(), no_repeat_ngram_size=0, stop_loops=False)
+    reader.options = replace(reader.options, stop_ids=(), no_repeat_ngram_size=0)
     config = reader.model.config
     reader.model.config = replace(config, decoder=replace(config.decoder, max_position_embeddings=8192))
     return reader

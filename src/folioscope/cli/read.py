@@ -45,7 +45,8 @@ class Target:
 @with_options_of(TrustOptions)
 def read(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH", help="Images, PDFs, folders or patterns of them; - is stdin.")
+        list[str],
+        typer.Argument(metavar="PATH", help="Images, PDFs, folders or patterns of them, or URLs of these; - is stdin."),
     ],
     output: Output = None,
     formats: Annotated[

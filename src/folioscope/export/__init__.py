@@ -84,6 +84,8 @@ def stem_of(source: str) -> str:
     """The name that a source's files begin with: its own without folder and suffix, fit for any disk and for links."""
     if source == "-":
         return "stdin"
+    if "://" in source:
+        source = re.split(r"[?#]", source)[0]
     stem = re.sub(r"[^\w.-]+", "_", Path(source).stem).strip(".")
     return stem.encode("utf-8", "ignore")[:STEM_BYTES].decode("utf-8", "ignore") or "document"
 

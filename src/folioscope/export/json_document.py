@@ -2,8 +2,11 @@
 
     {schema, source, markdown, pages: [
         {number, size: [width, height], points: [width, height] | null, status, error: string | null,
-         confidence: 0..1 | null, usage: {image_tokens, prompt_tokens, output_tokens, seconds}, markdown, raw,
-         regions: [{label, box: box | null, boxes, boxes_points, boxes_normalized, text, confidence, figure}]}]}
+         confidence: 0..1 | null, coverage: 0..1 | null, doubts: [doubt],
+         attempts: [{step, finish, doubts, confidence, coverage, output_tokens, kept}],
+         usage: {image_tokens, prompt_tokens, output_tokens, seconds}, markdown, raw,
+         regions: [{label, box: box | null, boxes, boxes_points, boxes_normalized, text, confidence, figure,
+                    lines: [{text, confidence, box: box | null}]}]}]}
 
 A box is [x1, y1, x2, y2]: pixels of the page in `box` (around all of `boxes`) and `boxes`, PDF points from the left top
 in `boxes_points`, parts of the page 0..1 in `boxes_normalized`. `figure` is the number of the region's first figure;
@@ -42,6 +45,9 @@ def page_json(page: PageResult) -> dict[str, Any]:
         "status": page.status,
         "error": page.error,
         "confidence": page.confidence,
+        "coverage": page.coverage,
+        "doubts": page.doubts,
+        "attempts": [asdict(attempt) for attempt in page.attempts],
         "usage": asdict(page.usage),
         "markdown": page.markdown,
         "raw": page.raw,
@@ -63,6 +69,7 @@ def region_json(region: Region, size: tuple[int, int]) -> dict[str, Any]:
         "text": region.text,
         "confidence": region.confidence,
         "figure": region.figure,
+        "lines": [{**asdict(line), "box": _rounded([line.box], 3)[0] if line.box else None} for line in region.lines],
     }
 
 

@@ -1,4 +1,4 @@
-"""Path, bytes, stream, picture or PDF → pages, one at a time: upright, RGB, as the published `infer` makes them."""
+"""Path, URL, bytes, stream, picture or PDF → pages, one at a time: upright, RGB, as the published `infer` has them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from folioscope.pages.limits import MAX_PIXELS, Alpha, Pages, binary
 from folioscope.pages.pdf import PDF_DPI as PDF_DPI
 from folioscope.pages.pdf import open_pdf
 from folioscope.pages.pictures import from_array, open_pictures, rgb
+from folioscope.pages.remote import fetch, is_url, listed
 from folioscope.types import InputError, Page
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray"
@@ -51,10 +52,12 @@ def open_pages(
     alpha: Alpha = "white",
     max_pixels: int = MAX_PIXELS,
 ) -> Opened:
-    """The pages of a path ("-" is standard input), bytes, binary stream, Pillow image or array, one at a time.
+    """The pages of a path ("-" is standard input), a URL, bytes, binary stream, Pillow image or array, one at a time.
 
     Args:
-        source: A PDF, or a picture in one of FORMATS. Each frame of a TIFF is a page; of an animation, the first is.
+        source: A PDF, or a picture in one of FORMATS. A text with :// in it is a URL: `http(s)`, or one of fsspec's
+            (`s3://`, `gs://`); what it names is fetched whole, up to `remote.MAX_BYTES`. Each frame of a TIFF is a
+            page; of an animation, the first is.
             An array is (height, width[, 1, 3 or 4]): uint8, uint16, bool, or numbers in 0..1 or 0..255.
         pages: 1-based, such as "1-3,5,8-"; each page comes once, in the document's order. None is all.
         dpi: Resolution PDFs are rendered in; None is 144, or more, up to 300, for small type and fine scans. Pages that
@@ -104,7 +107,8 @@ def open_page(source: Source, *, alpha: Alpha = "white", max_pixels: int = MAX_P
 def expand_sources(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
     """Files, the pictures and PDFs in directories (sorted, not deeper), files that match patterns, and "-", each once.
 
-    Raises InputError for what names no file.
+    URLs of fsspec's name files, directories and patterns too; those of the web are taken as they are. Raises InputError
+    for what names no file.
     """
     return list(dict.fromkeys(name for path in paths for name in _expand(os.fspath(path))))
 
@@ -112,6 +116,8 @@ def expand_sources(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
 def _expand(path: str) -> list[str]:
     if path == STDIN or os.path.isfile(path):
         return [path]
+    if is_url(path):
+        return listed(path, SUFFIXES)
     if os.path.isdir(path):
         names = [name for name in os.listdir(path) if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
         found, problem = [os.path.join(path, name) for name in names], f"has no picture or PDF ({' '.join(SUFFIXES)})"
@@ -131,6 +137,8 @@ def _input(source: Source) -> tuple[str, Path | bytes | Image.Image]:
         return "array", from_array(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return "bytes", bytes(source)
+    if isinstance(source, str) and is_url(source):
+        return source, fetch(source)
     if isinstance(source, (str, os.PathLike)) and source != STDIN:
         return os.fspath(source), Path(source)
     stream = sys.stdin.buffer if source == STDIN else source
