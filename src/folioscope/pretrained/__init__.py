@@ -15,11 +15,10 @@ from folioscope import hub
 from folioscope.config import Mode, OcrConfig
 from folioscope.generate import OnToken, generate
 from folioscope.model.ocr import DeepseekOcr
-from folioscope.placement import AUTO, mapped_device
 from folioscope.pretrained.infer import AnyTokenizer, infer
 from folioscope.pretrained.inputs import OcrInputs
 from folioscope.pretrained.sam import SamImageSegmentationOutput, SamModel
-from folioscope.pretrained.sharing import ModelOutput, Shared
+from folioscope.pretrained.sharing import Loading, ModelOutput, Shared
 from folioscope.quantize import choose_precision, load_reader
 from folioscope.tokens import PAD, PUBLISHED_IDS
 from folioscope.types import GenerateOptions, InputError
@@ -56,45 +55,20 @@ class DeepseekOCRForCausalLM(Shared, nn.Module):
         self._carried = dict(carried or {})
 
     @classmethod
-    def from_pretrained(
-        cls,
-        path_or_id: str | Path | None = None,
-        *,
-        dtype: torch.dtype | str | None = None,
-        torch_dtype: torch.dtype | str | None = None,
-        device: torch.device | str | int | None = None,
-        device_map: Mapping[str, Any] | torch.device | str | int | None = None,
-        revision: str | None = None,
-        token: str | bool | None = None,
-        cache_dir: str | Path | None = None,
-        local_files_only: bool = False,
-        trust_remote_code: bool = False,
-        use_safetensors: bool | None = None,
-        attn_implementation: str | None = None,
-        _attn_implementation: str | None = None,
-        low_cpu_mem_usage: bool | None = None,
-    ) -> DeepseekOCRForCausalLM:
+    def from_pretrained(cls, path_or_id: str | Path | None = None, **options: Any) -> DeepseekOCRForCausalLM:
         """Load a checkpoint, in evaluation mode and with no weight asking for a gradient.
 
         Args:
             path_or_id: A folder, a hub id such as "deepseek-ai/DeepSeek-OCR", or None for the embedded checkpoint.
-            dtype: Of the weights: float32, bfloat16, float16, or for the CPU "int8" or "int4" (the decoder's matrices
-                only); None and "auto" keep what is stored.
-            torch_dtype: The older name of `dtype`.
-            device: Where the weights go; None is the CPU, "auto" what is fastest here.
-            device_map: The same, as transformers calls it; a map must put everything in one place.
-            revision, token, cache_dir, local_files_only: See `folioscope.hub.resolve`.
-            trust_remote_code, use_safetensors, attn_implementation, _attn_implementation, low_cpu_mem_usage: Taken
-                because published examples pass them, and of no effect: no remote code is ever run.
+            options: dtype, device, revision and others: see `Loading`.
 
         Raises:
             CheckpointError: The checkpoint is missing, or cannot be loaded.
             InputError: No such dtype, or no such device here.
         """
-        where = {"revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
-        place = mapped_device(device if device is not None else device_map)
-        kind, floats = choose_precision(str(dtype or torch_dtype or AUTO).removeprefix("torch."))
-        folder = hub.resolve(path_or_id, **where)  # pyright: ignore[reportArgumentType]
+        how = Loading(**options)
+        place, (kind, floats) = how.place, choose_precision(how.asked)
+        folder = hub.resolve(path_or_id, **how.where)
         model = cls(*load_reader(folder, device=place, dtype=floats, kind=kind)).eval()
         return model.requires_grad_(False)
 

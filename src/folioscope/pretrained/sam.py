@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from folioscope.config import SamConfig
 from folioscope.model.sam import Prediction, Sam
 from folioscope.model.sam_vit import VitTrace
-from folioscope.placement import AUTO, mapped_device
+from folioscope.placement import AUTO
 from folioscope.pretrained.sam_inputs import SamInputs, check_broadcast
-from folioscope.pretrained.sharing import ModelOutput, Shared
+from folioscope.pretrained.sharing import Loading, ModelOutput, Shared
 from folioscope.segment import Segmenter
 from folioscope.weights import HF_NAMES, save_sam
 
@@ -64,45 +64,21 @@ class SamModel(Shared, nn.Module):
         self.register_load_state_dict_pre_hook(_to_ours)
 
     @classmethod
-    def from_pretrained(
-        cls,
-        path_or_id: str | Path | None = None,
-        *,
-        dtype: torch.dtype | str | None = None,
-        torch_dtype: torch.dtype | str | None = None,
-        device: torch.device | str | int | None = None,
-        device_map: Mapping[str, Any] | torch.device | str | int | None = None,
-        revision: str | None = None,
-        token: str | bool | None = None,
-        cache_dir: str | Path | None = None,
-        local_files_only: bool = False,
-        trust_remote_code: bool = False,
-        use_safetensors: bool | None = None,
-        attn_implementation: str | None = None,
-        low_cpu_mem_usage: bool | None = None,
-    ) -> SamModel:
+    def from_pretrained(cls, path_or_id: str | Path | None = None, **options: Any) -> SamModel:
         """Load a checkpoint of either layout, in evaluation mode.
 
         Args:
             path_or_id: A folder, a file such as `sam_vit_b_01ec64.pth`, a hub id such as "facebook/sam-vit-base", or
                 None for the embedded segmenter.
-            dtype: Of the weights: float32, bfloat16 or float16; None and "auto" keep what is stored.
-            torch_dtype: The older name of `dtype`.
-            device: Where the weights go; None is the CPU, "auto" what is fastest here.
-            device_map: The same, as transformers calls it; a map must put everything in one place.
-            revision, token, cache_dir, local_files_only: See `folioscope.hub.resolve`.
-            trust_remote_code, use_safetensors, attn_implementation, low_cpu_mem_usage: Taken because published examples
-                pass them, and of no effect: attention maps are there whenever they are asked for.
+            options: dtype, device, revision and others: see `Loading`.
 
         Raises:
             CheckpointError: The checkpoint is missing, or cannot be loaded.
             InputError: No such dtype, or no such device here.
         """
-        where = {"revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
-        asked = dtype or torch_dtype
-        place = mapped_device(device if device is not None else device_map)
-        chosen: Any = {"device": place, "dtype": None if asked == AUTO else asked}
-        return cls(Segmenter.from_pretrained(path_or_id, **chosen, **where).model).eval()
+        how = Loading(**options)
+        dtype = None if how.asked == AUTO else how.asked
+        return cls(Segmenter.from_pretrained(path_or_id, device=how.place, dtype=dtype, **how.where).model).eval()
 
     @property
     def config(self) -> SamConfig:

@@ -1,20 +1,68 @@
-"""What users of the Hugging Face hub expect of every model: what a call returns, and how it is saved and uploaded."""
+"""What users of the Hugging Face hub expect of every model: how it is loaded, saved, uploaded, and what it returns."""
 
 from __future__ import annotations
 
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
+
 from folioscope import hub
+from folioscope.placement import AUTO, mapped_device
 from folioscope.storage import SHARD_BYTES
 from folioscope.types import InputError
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How `from_pretrained` loads a checkpoint: its keywords.
+
+    Attributes:
+        dtype: Of the weights: float32, bfloat16 or float16; None and "auto" keep what is stored. Of a reader also
+            "int8" or "int4", for the CPU and the decoder's matrices only.
+        torch_dtype: The older name of `dtype`.
+        device: Where the weights go; None is the CPU, "auto" what is fastest here.
+        device_map: The same, as transformers calls it; a map must put everything in one place.
+        revision, token, cache_dir, local_files_only: See `folioscope.hub.resolve`.
+        trust_remote_code, use_safetensors, attn_implementation, _attn_implementation, low_cpu_mem_usage: Taken because
+            published examples pass them, and of no effect: no remote code is ever run.
+    """
+
+    dtype: torch.dtype | str | None = None
+    torch_dtype: torch.dtype | str | None = None
+    device: torch.device | str | int | None = None
+    device_map: Mapping[str, Any] | torch.device | str | int | None = None
+    revision: str | None = None
+    token: str | bool | None = None
+    cache_dir: str | Path | None = None
+    local_files_only: bool = False
+    trust_remote_code: bool = False
+    use_safetensors: bool | None = None
+    attn_implementation: str | None = None
+    _attn_implementation: str | None = None
+    low_cpu_mem_usage: bool | None = None
+
+    @property
+    def asked(self) -> str:
+        """The name of the dtype, or "auto"."""
+        return str(self.dtype or self.torch_dtype or AUTO).removeprefix("torch.")
+
+    @property
+    def place(self) -> torch.device:
+        """Raises InputError for a device that is not here."""
+        return mapped_device(self.device if self.device is not None else self.device_map)
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """Arguments of `folioscope.hub.resolve`."""
+        return {name: getattr(self, name) for name in ("revision", "token", "cache_dir", "local_files_only")}
 
 
 class ModelOutput(Mapping[str, Any]):
