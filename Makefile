@@ -1,4 +1,4 @@
-# On a fresh machine: `make demo` installs and reads the examples; `make check test` is what CI runs.
+# On a fresh machine: `make demo` installs, and reads and segments the examples; `make check test` is what CI runs.
 PYTHON ?= python3
 BIN := .venv/bin
 INPUTS := pyproject.toml constraints.txt
@@ -7,6 +7,7 @@ INPUTS := pyproject.toml constraints.txt
 
 demo: .venv/.installed
 	$(BIN)/folioscope read examples -o out --force
+	$(BIN)/folioscope segment examples/photos/coffee.jpg --object 300,30 --object 325,225,410,328 -o out --force
 	@cat out/*.md
 
 test: .venv/.installed-dev

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from folioscope.cli import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / name for name in ("read.md", "train.md", "bench.md"))]
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / name for name in ("read.md", "segment.md", "train.md", "bench.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-PLACEHOLDERS = ("page.png", "PATH")
+PLACEHOLDERS = ("page.png", "PATH", "IMAGE")
 NOT_HERE = ("--model", "folioscope train", "--size full")  # the published weights; minutes of work
 
 
