@@ -17,7 +17,7 @@ LAYERS = (
         *("model", "pages", "views", "tokens", "grounding", "sampling", "repetition", "ink", "storage", "placement"),
         "native",
     ),
-    ("weights", "generate", "export", "hub"),
+    ("weights", "generate", "export", "hub", "vision"),
     ("quantize",),
     ("read", "segment"),
     ("processing", "pretrained"),

@@ -202,7 +202,8 @@ def test_a_plain_mask_becomes_logits(scene: Scene) -> None:
 def test_from_pretrained(segmenter: Segmenter, tmp_path: Path, layout: str, name: str) -> None:
     save_sam(segmenter.model, tmp_path / name, layout=layout)  # type: ignore[arg-type]
     loaded = Segmenter.from_pretrained(tmp_path / name)
-    assert torch.equal(loaded.embed(picture(*SIZE)).embedding, segmenter.embed(picture(*SIZE)).embedding)
+    same = segmenter.embed(picture(*SIZE)).embedding  # by the plain modules, whose sums have another order
+    torch.testing.assert_close(loaded.embed(picture(*SIZE)).embedding, same, rtol=1e-4, atol=1e-5)
     assert loaded.source == str(tmp_path / name)
 
 

@@ -20,12 +20,11 @@ from folioscope.bench.result import Bench, BenchOptions, Row
 from folioscope.bench.stages import reader_rows, segmenter_rows
 from folioscope.bench.systems import OurReader, OurSegmenter
 from folioscope.config import OcrConfig, SamConfig
+from folioscope.native.library import levels
 from folioscope.storage import read_json
 from folioscope.types import CheckpointError
 
 Say = Callable[[str], None]
-
-PATH = "torch"
 
 
 def bench(network: str, options: BenchOptions, say: Say = lambda doing: None) -> Bench:
@@ -40,14 +39,19 @@ def bench(network: str, options: BenchOptions, say: Say = lambda doing: None) ->
         transformers()  # refused before minutes of work
     with _threads(options.threads), _folder(network, options, say) as folder:
         say("the machine's ceilings")
-        machine = ceilings.measure(PATH)
+        machine = ceilings.measure(_path())
         rows = _rows(network, folder, options, say)
-        machine = ceilings.best_of(machine, ceilings.measure(PATH))
+        machine = ceilings.best_of(machine, ceilings.measure(_path()))
         say("loading, and one page, in a process of its own")
         names = _systems(network, options) if options.wants("loading") else ()
         loading = tuple(probe(network, name, folder, options) for name in names)
     rows = tuple(replace(row, floor=machine.floor(row.work, options.weights)) for row in rows)
     return Bench(network, options, machine, rows, loading)
+
+
+def _path() -> str:
+    """What computes: torch alone, or the native kernels too, at the level that this processor runs."""
+    return f"native {levels()[-1]}" if levels() else "torch"
 
 
 def _systems(network: str, options: BenchOptions) -> dict[str, Callable[[Path, str], Any]]:

@@ -78,7 +78,7 @@ class OurSegmenter:
     name = "folioscope"
 
     def __init__(self, folder: Path | None, dtype: str) -> None:
-        self.segmenter = Segmenter.from_pretrained(folder, dtype=getattr(torch, dtype))
+        self.segmenter = Segmenter.from_pretrained(folder, device="cpu", dtype=dtype)
 
     def embed(self, pixels: Tensor) -> Tensor:
         return self.segmenter.model.embed(pixels)

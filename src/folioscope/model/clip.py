@@ -26,13 +26,17 @@ class ClipTrunk(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Encode (B, C, h, w) to (B, h * w, C), row-major; the class token is used and dropped."""
-        B, C, h, w = features.shape
-        tokens = features.flatten(2).transpose(1, 2)  # (B, hw, C)
-        x = torch.cat([self.class_embed.expand(B, 1, C).to(tokens.dtype), tokens], dim=1)  # (B, 1+hw, C)
-        x = self.pre_norm(x + self._positions(h, w))
+        x = self.pre_norm(self.tokens(features))
         for block in self.blocks:
             x = block(x)
         return x[:, 1:]  # (B, hw, C)
+
+    def tokens(self, features: Tensor) -> Tensor:
+        """The class token and (B, C, h, w) features as tokens (B, 1 + h * w, C) with their positions."""
+        B, C, h, w = features.shape
+        tokens = features.flatten(2).transpose(1, 2)  # (B, hw, C)
+        x = torch.cat([self.class_embed.expand(B, 1, C).to(tokens.dtype), tokens], dim=1)  # (B, 1+hw, C)
+        return x + self._positions(h, w)
 
     def _positions(self, h: int, w: int) -> Tensor:
         first, grid = self.pos_embed[:1], self.pos_embed[1:]

@@ -1,4 +1,4 @@
-"""Compile `kernels.c` with the machine's C compiler. Standard library only: the wheel's build runs this file too."""
+"""Compile the C files with the machine's C compiler. Standard library only: the wheel's build runs this file too."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("kernels.c")
-BUILT = SOURCE.with_name("_kernels.so")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.c", "vision.c"))
+BUILT = Path(__file__).with_name("_kernels.so")
 """Where a wheel has the library. A checkout has none: there it is compiled into the user's cache when first needed."""
 
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden", "-fno-math-errno")
@@ -35,7 +35,7 @@ def compile_kernels(target: Path) -> bool:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".compiling-") as staging:
             made = Path(staging, target.name)
-            arguments = [command, *FLAGS, str(SOURCE), "-o", str(made), *QUIET]
+            arguments = [command, *FLAGS, *map(str, SOURCES), "-o", str(made), *QUIET]
             subprocess.run(arguments, check=True, capture_output=True, timeout=SECONDS)
             os.replace(made, target)
     except (OSError, subprocess.SubprocessError):
@@ -44,7 +44,8 @@ def compile_kernels(target: Path) -> bool:
 
 
 def cached() -> Path:
-    """The file in the user's cache that belongs to this source, these flags and this kind of machine."""
+    """The file in the user's cache that belongs to these sources, these flags and this kind of machine."""
     root = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or "~/.cache"
-    key = hashlib.sha256(SOURCE.read_bytes() + repr((FLAGS, platform.system(), platform.machine())).encode())
+    sources = b"".join(source.read_bytes() for source in SOURCES)
+    key = hashlib.sha256(sources + repr((FLAGS, platform.system(), platform.machine())).encode())
     return Path(root).expanduser() / "folioscope" / f"kernels-{key.hexdigest()[:16]}.so"

@@ -156,6 +156,11 @@ static void parallel(void (*work)(const void *, long), const void *job, long chu
     pthread_mutex_unlock(&pool.busy);
 }
 
+/* for vision.c */
+void folio_parallel(void (*work)(const void *, long), const void *job, long chunks, int threads) {
+    parallel(work, job, chunks, threads);
+}
+
 /* ---------------------------------------------------------------------------------- one pass for each kind of processor */
 #define LEVEL plain
 #define LANES 4

@@ -29,6 +29,7 @@ from folioscope.segment.upscale import masks_of
 from folioscope.storage import weight_files
 from folioscope.types import CheckpointError, InputError, Page
 from folioscope.views import sam_view
+from folioscope.vision import Kind, quicken
 from folioscope.weights import load_sam
 
 __all__ = ["EverythingOptions", "Mask", "MaskPrompt", "Scene", "Segmenter"]
@@ -76,21 +77,24 @@ class Segmenter:
                 None for the embedded segmenter.
             device: "cpu", "cuda", "cuda:1", "mps"; "auto" is the first there is of CUDA, MPS and CPU.
             dtype: Of the weights, "float32", "bfloat16" or "float16"; "auto" is as `best_dtype` says; None keeps what
-                is stored.
+                is stored. "int8", on a CPU: bfloat16 weights, and an image encoder that multiplies integers.
 
         Raises:
             InputError: No such device or dtype.
             CheckpointError: The checkpoint is not there, is damaged, or is no Segment Anything.
         """
-        place, asked = choose_device(str(device)), choose_dtype(str(dtype or AUTO).removeprefix("torch."))
+        place, (kind, asked) = choose_device(str(device)), _precision(str(dtype or AUTO).removeprefix("torch."))
         path = _located(
             path_or_id, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
         )
         if dtype == AUTO:
             files = [path] if path.is_file() else weight_files(path)
             asked = best_dtype(place, sum(file.stat().st_size for file in files))
+        if kind and place.type != "cpu":
+            raise InputError(f"dtype {kind} on {place}: integers are for the CPU; use bfloat16 or float16 there")
+        model = load_sam(path, device=place, dtype=asked)
         options = EMBEDDED_OPTIONS if path_or_id is None else None
-        return cls(load_sam(path, device=place, dtype=asked), str(path_or_id or path), options)
+        return cls(quicken(model, kind) if place.type == "cpu" else model, str(path_or_id or path), options)
 
     def embed(self, image: Source | Page, *, keep_in: str | Path | None = None) -> Scene:
         """Encode an image: a path, bytes, stream, Pillow image, array (height, width[, 1, 3 or 4]), or opened page.
@@ -250,6 +254,11 @@ def _located(path_or_id: str | Path | None, **where: Any) -> Path:
 
 def _opened(image: Source | Page) -> Page:
     return image if isinstance(image, Page) else open_page(image)
+
+
+def _precision(name: str) -> tuple[Kind | None, torch.dtype | None]:
+    """The kind of integers and the dtype of weights that a name asks for; None leaves that open."""
+    return ("int8", torch.bfloat16) if name == "int8" else (None, choose_dtype(name, also=["int8"]))
 
 
 def _batches(prompts: Sequence[MaskPrompt], size: int) -> Iterator[list[MaskPrompt]]:
