@@ -9,6 +9,8 @@ from folioscope.tokens import Tokenizer
 from folioscope.types import CheckpointError
 
 EMBEDDED = Path(__file__).parent / "checkpoints" / "reader"
+SEGMENTER = EMBEDDED.with_name("segmenter")
+"""The folders inside this package."""
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 

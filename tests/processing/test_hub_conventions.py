@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from folioscope import AutoImageProcessor, AutoProcessor, DeepseekOCRProcessor, SamImageProcessor, SamProcessor
-from folioscope.hub import EMBEDDED
+from folioscope.config import SamConfig
+from folioscope.hub import EMBEDDED, SEGMENTER
 from folioscope.types import CheckpointError, InputError, OutputError
 from test_hub import REPO, Hub, hub  # noqa: F401
 
@@ -127,6 +128,15 @@ def test_the_image_processor_alone(processor: SamProcessor, tmp_path: Path) -> N
     assert (settings, rest) == (processor.image_processor.to_dict(), {"colour": "red"})
     assert SamImageProcessor.from_pretrained(tmp_path / FLAT).to_dict() == settings
     assert AutoProcessor.from_pretrained(tmp_path).to_dict() == processor.to_dict()  # pyright: ignore
+
+
+def test_the_embedded_segmenter_is_what_nothing_means() -> None:
+    if not SEGMENTER.is_dir():
+        pytest.skip("this installation has no embedded segmenter")
+    side = SamConfig.from_dict(read(SEGMENTER, "config.json")).vit.image_size
+    for processor in (SamProcessor.from_pretrained().image_processor, SamImageProcessor.from_pretrained()):
+        assert processor.size == {"longest_edge": side}
+    assert SamProcessor.from_pretrained(image_mean=0.5).image_processor.image_mean == [0.5] * 3
 
 
 def test_the_golden_checkpoint(shared: Callable[..., Path]) -> None:

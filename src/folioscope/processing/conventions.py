@@ -17,7 +17,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from folioscope.hub import resolve
+from folioscope.hub import SEGMENTER, resolve
 from folioscope.processing import intake
 from folioscope.storage import read_json
 from folioscope.types import CheckpointError, InputError, OutputError
@@ -172,19 +172,21 @@ class ImageConventions(Conventions):
     auto_name = "AutoImageProcessor"
 
     @classmethod
-    def from_pretrained(cls: type[I], path_or_id: str | Path, **options: Any) -> I:
+    def from_pretrained(cls: type[I], path_or_id: str | Path | None = None, **options: Any) -> I:
         """Load a checkpoint's, from either of the files that transformers 4 and 5 write.
 
         Args:
-            path_or_id: A folder, a JSON file, or a hub id, of which no weights are downloaded.
+            path_or_id: A folder, a JSON file, or a hub id, of which no weights are downloaded; None is the embedded
+                segmenter's.
             options: Arguments of `folioscope.hub.resolve`, and settings in place of the file's. Others, which published
                 examples pass (`use_fast`, `trust_remote_code`, ...), change nothing; no remote code is ever run.
 
         Raises:
             CheckpointError: There is no such file, or it is not for this class.
         """
-        settings, overrides = cls.get_image_processor_dict(path_or_id, **options)
-        return from_file(cls, Path(path_or_id), settings, overrides)
+        where = Path(path_or_id or SEGMENTER)
+        settings, overrides = cls.get_image_processor_dict(path_or_id or where, **options)
+        return from_file(cls, where, settings, overrides)
 
     @classmethod
     def get_image_processor_dict(cls, path_or_id: str | Path, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:

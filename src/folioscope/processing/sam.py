@@ -47,7 +47,7 @@ class SamProcessor(Conventions):
         return [*self.image_processor.model_input_names, "original_sizes", "reshaped_input_sizes"]
 
     @classmethod
-    def from_pretrained(cls: type[S], path_or_id: str | Path, **options: Any) -> S:
+    def from_pretrained(cls: type[S], path_or_id: str | Path | None = None, **options: Any) -> S:
         """Load a checkpoint's; see `SamImageProcessor.from_pretrained`, whose arguments these are."""
         image_processor = SamImageProcessor.from_pretrained(path_or_id, **options)
         return cls(image_processor)

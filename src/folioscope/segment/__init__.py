@@ -34,7 +34,7 @@ from folioscope.weights import load_sam
 
 __all__ = ["EverythingOptions", "Mask", "MaskPrompt", "Scene", "Segmenter"]
 
-EMBEDDED = hub.EMBEDDED.with_name("segmenter")
+EMBEDDED = hub.SEGMENTER
 
 EMBEDDED_OPTIONS = EverythingOptions(
     points_per_side=16, pred_iou_thresh=0.45, stability_score_thresh=0.5, stability_score_offset=0.2
