@@ -95,7 +95,7 @@ def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:
 
 
 def test_unknown_format() -> None:
-    with pytest.raises(InputError, match=r"'docx'.*md, json, overlay"):
+    with pytest.raises(InputError, match=r"'docx'.*md, json, .*overlay"):
         save(document(), "nowhere", ["md", "docx"])
 
 

@@ -7,10 +7,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
 
+from folioscope.export.alto import alto
+from folioscope.export.doctags import doctags
 from folioscope.export.figures import figure_files, with_saved_links
 from folioscope.export.files import File, text_file, write
+from folioscope.export.hocr import hocr
+from folioscope.export.html_page import html_document
 from folioscope.export.json_document import document_json
 from folioscope.export.overlay import overlay_files
+from folioscope.export.plain import plain
+from folioscope.export.searchable_pdf import searchable_pdf
+from folioscope.export.tables import document_tables, to_csv
 from folioscope.types import Document, InputError
 
 Writer = Callable[[Document, str], Iterable[File]]
@@ -100,9 +107,47 @@ def _json_files(document: Document, stem: str) -> Iterator[File]:
     yield from figure_files(document, stem)
 
 
+def _text_files(document: Document, stem: str) -> Iterator[File]:
+    pages = (plain(page.markdown) for page in document.pages)
+    yield text_file(f"{stem}.txt", "\f".join(f"{page}\n" for page in pages))
+
+
+def _html_files(document: Document, stem: str) -> Iterator[File]:
+    yield text_file(f"{stem}.html", html_document(document, stem))
+    yield from figure_files(document, stem)
+
+
+def _hocr_files(document: Document, stem: str) -> Iterator[File]:
+    yield text_file(f"{stem}.hocr", hocr(document))
+
+
+def _alto_files(document: Document, stem: str) -> Iterator[File]:
+    yield text_file(f"{stem}.alto.xml", alto(document))
+
+
+def _pdf_files(document: Document, stem: str) -> Iterator[File]:
+    yield File(f"{stem}.pdf", lambda: searchable_pdf(document))
+
+
+def _doctags_files(document: Document, stem: str) -> Iterator[File]:
+    yield text_file(f"{stem}.doctags", doctags(document))
+
+
+def _csv_files(document: Document, stem: str) -> Iterator[File]:
+    for number, table in enumerate(document_tables(document), 1):
+        yield text_file(f"{stem}_table_{number}.csv", to_csv(table))
+
+
 FORMATS: Mapping[str, Writer] = {
     "md": _markdown_files,
     "json": _json_files,
+    "txt": _text_files,
+    "html": _html_files,
+    "hocr": _hocr_files,
+    "alto": _alto_files,
+    "pdf": _pdf_files,
+    "doctags": _doctags_files,
+    "csv": _csv_files,
     "overlay": overlay_files,
 }
 """What a document can be saved as."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -21,6 +22,9 @@ JPEG_QUALITY = 75
 """What Pillow, and so the published code, takes when nothing is said."""
 
 
+_NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
 @dataclass(frozen=True)
 class File:
     """A file to write: its path below the folder, and what makes its bytes when their turn comes."""
@@ -32,6 +36,11 @@ class File:
 def text_file(name: str, text: str) -> File:
     """UTF-8 with \\n line ends. What UTF-8 cannot hold (an undecodable file name, say) becomes a question mark."""
     return File(name, lambda: text.encode("utf-8", "replace"))
+
+
+def xml_text(text: str) -> str:
+    """The text without what XML cannot hold: control characters and halves of surrogate pairs."""
+    return _NOT_XML.sub("\ufffd", text)
 
 
 def jpeg(image: Image.Image, quality: int = JPEG_QUALITY) -> bytes:
