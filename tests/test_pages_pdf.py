@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +171,12 @@ def test_pdfium_is_entered_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPat
         thread.join()
     assert found == [[1, 2, 3, 4]] * 4
     assert max(most) == 1
+
+
+def test_what_is_wrong_does_not_depend_on_the_file_before() -> None:
+    """pdfium remembers its last error, and for a file without pages sets none."""
+    for before in (encrypted("secret"), pdf(BLANK), b"%PDF-1.7\n"):
+        with suppress(InputError):
+            list(open_pages(before))
+        with pytest.raises(InputError, match=r"broken or has no pages \(.*Data format error"):
+            list(open_pages(pdf(kids="", count=0)))

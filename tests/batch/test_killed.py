@@ -65,23 +65,38 @@ def check(out: Path, quiet: Path, broken: dict[str, str], documents: int) -> Non
         assert numbers == list(range(1, len(numbers) + 1))
 
 
-def disturbed(tmp_path: Path, checkpoint: Path, documents: int, longest: int, seeds: range, workers: int) -> None:
+def disturbed(tmp_path: Path, checkpoint: Path, documents: int, longest: int, seed: int, workers: int) -> None:
+    """Read a pile with workers of which two are killed, and look at what came of it."""
     broken = pile(tmp_path / "pile", documents, seed=documents, longest=longest)
     quiet_run(tmp_path / "pile", tmp_path / "quiet", checkpoint)
-    for seed in seeds:
-        out = tmp_path / f"killed{seed}"
-        with start(tmp_path / "pile", out, checkpoint, workers) as command:
-            assert kill_some(out, command, 2, random.Random(seed)) == 2
-            _, said = command.communicate(timeout=1800)
-        assert command.returncode == 1, said  # for the broken documents
-        assert all(f"/{name}" in said for name in broken), said
-        check(out, tmp_path / "quiet", broken, documents)
+    out = tmp_path / "killed"
+    with start(tmp_path / "pile", out, checkpoint, workers) as command:
+        assert kill_some(out, command, 2, random.Random(seed)) == 2
+        _, said = command.communicate(timeout=1800)
+    assert command.returncode == 1, said  # for the broken documents
+    assert all(f"/{name}" in said for name in broken), said
+    check(out, tmp_path / "quiet", broken, documents)
 
 
 def test_two_workers_killed(tmp_path: Path, pile_checkpoint: Path) -> None:
-    disturbed(tmp_path, pile_checkpoint, documents=16, longest=20, seeds=range(1), workers=2)
+    disturbed(tmp_path, pile_checkpoint, documents=16, longest=20, seed=0, workers=2)
 
 
 @pytest.mark.slow
-def test_two_of_four_workers_killed_three_times_over(tmp_path: Path, pile_checkpoint: Path) -> None:
-    disturbed(tmp_path, pile_checkpoint, documents=200, longest=40, seeds=range(3), workers=4)
+@pytest.mark.parametrize("seed", range(3))
+def test_two_of_four_workers_killed_three_times_over(tmp_path: Path, pile_checkpoint: Path, seed: int) -> None:
+    disturbed(tmp_path, pile_checkpoint, documents=200, longest=40, seed=seed, workers=4)
+
+
+@pytest.mark.slow
+def test_the_whole_command_killed_and_given_again(tmp_path: Path, pile_checkpoint: Path) -> None:
+    broken = pile(tmp_path / "pile", 16, seed=9, longest=20)
+    quiet_run(tmp_path / "pile", tmp_path / "quiet", pile_checkpoint)
+    out = tmp_path / "out"
+    with start(tmp_path / "pile", out, pile_checkpoint, workers=2) as first:
+        while not claimants(out):
+            time.sleep(0.01)
+        first.kill()  # its workers end with the item that each is at
+    with start(tmp_path / "pile", out, pile_checkpoint, workers=2) as second:
+        second.communicate(timeout=600)
+    check(out, tmp_path / "quiet", broken, 16)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from pypdfium2 import PdfDocument, PdfImage, PdfiumError, PdfPage
-from pypdfium2.raw import FPDF_ERR_PASSWORD, FPDF_PAGEOBJ_IMAGE
+from pypdfium2.raw import FPDF_ERR_PASSWORD, FPDF_PAGEOBJ_IMAGE, FPDF_LoadMemDocument
 
 from folioscope.pages.limits import Pages, refusing
 from folioscope.pages.pdf_text import smallest_type, text_regions
@@ -66,6 +66,8 @@ def open_pdf(
 
 
 def _pdf_document(name: str, data: Path | bytes, password: str | None) -> PdfDocument:
+    # pdfium sets its last error, of the process, only at some failures: a known one must not be an earlier file's
+    FPDF_LoadMemDocument(b"-", 1, None)
     try:
         document = PdfDocument(data if isinstance(data, bytes) else data.absolute(), password=password)
     except PdfiumError as error:
