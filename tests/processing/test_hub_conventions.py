@@ -139,6 +139,13 @@ def test_the_embedded_segmenter_is_what_nothing_means() -> None:
     assert SamProcessor.from_pretrained(image_mean=0.5).image_processor.image_mean == [0.5] * 3
 
 
+@pytest.mark.parametrize("name", ["sam_vit_b_01ec64.pth", "model.safetensors"])
+def test_weights_hold_no_settings(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"\x80")
+    with pytest.raises(CheckpointError, match=rf"{name}: weights hold no settings; give .* SamImageProcessor\(\)"):
+        SamProcessor.from_pretrained(tmp_path / name)
+
+
 def test_the_golden_checkpoint(shared: Callable[..., Path]) -> None:
     loaded = AutoProcessor.from_pretrained(shared("golden", "sam_toy", "hf_tiny256"))
     assert isinstance(loaded, SamProcessor)

@@ -192,6 +192,8 @@ class ImageConventions(Conventions):
     def get_image_processor_dict(cls, path_or_id: str | Path, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The settings that `from_pretrained` reads, and those of `options` that are not about where to find them."""
         rest = dict(options)
+        if Path(path_or_id).suffix in (".pth", ".safetensors", ".bin"):
+            raise CheckpointError(f"{path_or_id}: weights hold no settings; give a folder, or make {cls.__name__}()")
         if Path(path_or_id).is_file():
             return read_json(Path(path_or_id)), {name: value for name, value in rest.items() if name not in RESOLVED}
         return image_processor_dict(checkpoint_folder(path_or_id, rest)), rest
