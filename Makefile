@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test test-slow parity check format clean
+.PHONY: demo test test-slow test-browser pictures parity check format clean
 
 demo: .venv/.installed
 	$(BIN)/folioscope read examples -o out --force
@@ -22,6 +22,14 @@ parity: .venv/.installed-dev
 	$(BIN)/python -m pip install --no-deps --target .venv/transformers4 transformers==4.57.1 \
 		huggingface-hub==0.36.0 tokenizers==0.22.1
 	PYTHONPATH=.venv/transformers4 $(BIN)/python -m pytest tests/parity/test_transformers_4.py
+
+# Needs Debian's Chromium; without it the tests skip and say so.
+test-browser: .venv/.installed-dev
+	$(BIN)/python -m pytest -m browser tests/browser
+
+# Screenshots for the README, taken by the browser tests.
+pictures: .venv/.installed-dev
+	FOLIOSCOPE_PICTURES=1 $(BIN)/python -m pytest -m browser tests/browser
 
 check: .venv/.installed-dev
 	$(BIN)/ruff check

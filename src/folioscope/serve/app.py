@@ -12,9 +12,10 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
+from starlette.staticfiles import StaticFiles
 
 from folioscope import __version__
-from folioscope.serve import chat, errors, job_routes, read, segment, status
+from folioscope.serve import chat, errors, job_routes, page_routes, read, segment, status
 from folioscope.serve.cutter import Cutter
 from folioscope.serve.desk import Desk
 from folioscope.serve.gate import Gate
@@ -80,8 +81,9 @@ def create_app(
 
     app = FastAPIOffline(title="Folioscope", version=__version__, lifespan=life, redoc_url=None)
     errors.install(app)
-    for part in (chat, read, job_routes, segment, status):
+    for part in (page_routes, chat, read, job_routes, segment, status):
         app.include_router(part.router)
+    app.mount("/page", StaticFiles(directory=page_routes.FOLDER), name="page")
     app.add_middleware(Gate, options=options, metrics=metrics, hosts=hosts)
     if options.cors:
         app.add_middleware(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 from PIL import Image
@@ -72,13 +72,16 @@ class Sketch:
         return changed
 
 
-async def page_events(events: AsyncIterator[Event], prompt: str, *, previews: bool) -> AsyncIterator[str]:
+async def page_events(
+    events: AsyncIterator[Event], prompt: str, *, previews: bool, last: Callable[[], Awaitable[dict[str, str]]]
+) -> AsyncIterator[str]:
     """The events of a reading as text: page, text, region and result, then done or error.
 
     Args:
         events: Of `Reading.events`.
         prompt: That was asked with.
         previews: Send a picture of each page along, as a data URL.
+        last: Gives what `done` says, when all is read.
     """
     sketches: dict[int, Sketch] = {}
     try:
@@ -97,7 +100,7 @@ async def page_events(events: AsyncIterator[Event], prompt: str, *, previews: bo
                 sketch = sketches[event.page]
                 for place, region in sketch.push(event.text):
                     yield sse({"page": event.page, "place": place, **region_json(region, sketch.size)}, "region")
-        yield sse({}, "done")
+        yield sse(await last(), "done")
     except Exception as error:
         yield sse(error_json(error), "error")
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from folioscope.serve.inputs import Upload
-from folioscope.types import OutputError
+from folioscope.serve.kept import kept_page
+from folioscope.types import OutputError, PageResult
 
 JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
 
@@ -83,13 +84,22 @@ class Jobs:
         with self._lock:
             self._file.close()
 
-    def add(self, upload: Upload, fields: dict[str, Any], numbers: Sequence[int]) -> Job:
-        name = secrets.token_urlsafe(16)
+    def add(self, upload: Upload, fields: dict[str, Any], numbers: Sequence[int], status: JobStatus = "queued") -> Job:
+        name, now = secrets.token_urlsafe(16), time.time()
+        what = (upload.name, upload.data, json.dumps(fields), json.dumps(list(numbers)))
         self._write(
-            "INSERT INTO jobs (id, created, status, name, data, fields, numbers) VALUES (?, ?, 'queued', ?, ?, ?, ?)",
-            (name, time.time(), upload.name, upload.data, json.dumps(fields), json.dumps(list(numbers))),
+            "INSERT INTO jobs (id, created, finished, status, name, data, fields, numbers) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (name, now, now if status == "done" else None, status, *what),
         )
         return self[name]
+
+    def add_done(self, upload: Upload, fields: dict[str, Any], pages: Sequence[PageResult]) -> str:
+        """Keep what was read elsewhere as a job that is over; returns its id."""
+        job = self.add(upload, fields, [page.number for page in pages], status="done")
+        for page in pages:
+            self.keep_page(job.id, page.number, kept_page(page))
+        return job.id
 
     def __getitem__(self, name: str) -> Job:
         """Raises KeyError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 
 from fastapi import APIRouter, Request, Response
@@ -11,14 +12,14 @@ from starlette.concurrency import run_in_threadpool
 
 from folioscope.export import FORMATS
 from folioscope.serve.deliver import delivered, formats_of
-from folioscope.serve.desk import Reading
+from folioscope.serve.desk import Event, Reading
 from folioscope.serve.errors import REFUSALS
 from folioscope.serve.events import SSE, SSE_HEADERS, chain, page_events
 from folioscope.serve.going import unless_gone
-from folioscope.serve.inputs import body_of, body_schema, needed
+from folioscope.serve.inputs import Upload, body_of, body_schema, needed
 from folioscope.serve.reading import ReadFields, read_request
-from folioscope.serve.state import state_of
-from folioscope.types import Document, StreamEvent
+from folioscope.serve.state import State, state_of
+from folioscope.types import Document, PageResult, StreamEvent
 
 router = APIRouter(tags=["read"], responses=REFUSALS)
 
@@ -28,6 +29,7 @@ class ReadForm(ReadFields):
 
     format: str = Field("json", description=f"What to send back: {', '.join(FORMATS)}; several, by commas, as a ZIP.")
     previews: bool = Field(False, description="Send a picture of each page with its events.")
+    keep: bool = Field(False, description="Keep what is read as a finished job, to be fetched in other formats.")
 
 
 @router.post("/v1/read", openapi_extra=body_schema(ReadForm))
@@ -35,7 +37,8 @@ async def read(request: Request) -> Response:
     """Read a picture or a PDF.
 
     With "Accept: text/event-stream" the answer comes as it is decoded: `page`, `text`, `region` and `result` events,
-    then `done`, or `error`.
+    then `done`, or `error`. A page that is read again, for doubts about it, sends `restart`. With `keep`, the id of the
+    finished job is in `done`, or in the header Location.
     """
     state = state_of(request)
     state.desk.admit()
@@ -45,11 +48,34 @@ async def read(request: Request) -> Response:
     reading = state.desk.read(asked)
     if SSE in request.headers.get("accept", ""):
         events = reading.events()
-        first = await unless_gone(request, anext(events))  # what is refused at its turn has a status of its own
-        stream = page_events(chain(first, events), fields.prompt, previews=fields.previews)
+        first = await unless_gone(request, anext(events, None))  # what is refused at its turn has a status of its own
+        pages: list[PageResult] = []
+
+        async def last() -> dict[str, str]:
+            return {"job": await _keep(state, upload, fields, pages)} if fields.keep else {}
+
+        seen = _noting(chain(first, events), pages)
+        stream = page_events(seen, fields.prompt, previews=fields.previews, last=last)
         return StreamingResponse(stream, media_type=SSE, headers=SSE_HEADERS)
     document = await unless_gone(request, document_of(reading, upload.name))
-    return await run_in_threadpool(delivered, document, formats)
+    answer = await run_in_threadpool(delivered, document, formats)
+    if fields.keep:
+        answer.headers["Location"] = f"/v1/jobs/{await _keep(state, upload, fields, document.pages)}"
+    return answer
+
+
+async def _noting(events: AsyncIterator[Event | None], pages: list[PageResult]) -> AsyncIterator[Event]:
+    """The events, the results among them noted."""
+    async for event in events:
+        if isinstance(event, StreamEvent) and event.result:
+            pages.append(event.result)
+        if event is not None:
+            yield event
+
+
+async def _keep(state: State, upload: Upload, fields: ReadForm, pages: Sequence[PageResult]) -> str:
+    given = fields.model_dump(exclude_none=True, include=set(ReadFields.model_fields))
+    return await run_in_threadpool(state.jobs.add_done, upload, given, pages)
 
 
 async def document_of(reading: Reading, name: str) -> Document:

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from folioscope.export import FORMATS
 from folioscope.serve.errors import Refused
 from folioscope.serve.state import state_of
 
@@ -24,12 +25,8 @@ async def ready(request: Request) -> dict[str, Any]:
     state = state_of(request)
     if not state.desk.alive or (state.cutter and not state.cutter.alive):
         raise Refused(503, "a model does not work", "not_ready", headers={"Retry-After": "10"})
-    return {
-        "status": "ready",
-        "model": state.name,
-        "segmenter": state.cutter is not None,
-        "waiting": state.desk.waiting,
-    }
+    offered = {"model": state.name, "segmenter": state.cutter is not None, "formats": list(FORMATS)}
+    return {"status": "ready", "waiting": state.desk.waiting, **offered}
 
 
 @router.get("/metrics", response_class=Response)

@@ -1,0 +1,268 @@
+"""The page at /, as a person uses it: Debian's Chromium, driven by Playwright, against the real server."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+
+from conftest import ROOT
+from folioscope.read import Reader
+from folioscope.segment import EMBEDDED, Segmenter
+from folioscope.serve.options import ServeOptions
+from live_server import blank_pdf, served
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+playwright = pytest.importorskip("playwright.sync_api")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
+]
+
+PICTURES = ROOT / "docs" / "pictures"
+SAMPLE = "Garden notes"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    from random_sam import random_sam
+
+    return Segmenter.from_pretrained() if EMBEDDED.is_dir() else Segmenter(random_sam())
+
+
+@pytest.fixture(scope="module")
+def address(segmenter: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    options = ServeOptions(data=tmp_path_factory.mktemp("data"))
+    with served(Reader.from_pretrained(), options, segmenter=segmenter) as address:
+        yield address
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    yield from opened(browser, address)
+
+
+def opened(browser: Any, address: str, **settings: Any) -> Iterator[Any]:
+    """A page that may not load anything from elsewhere, nor fail in silence."""
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **settings})
+    page, problems = context.new_page(), []
+    page.set_default_timeout(60_000)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text) if "Content Security" in message.text else None)
+    page.on("request", lambda request: problems.append(request.url) if not local(request.url, address) else None)
+    page.goto(address)
+    yield page
+    context.close()
+    assert problems == []
+
+
+def local(url: str, address: str) -> bool:
+    return url.startswith((address, "data:", "blob:"))
+
+
+def finished(page: Any) -> None:
+    page.wait_for_selector("body[data-state=over]")
+
+
+def read_sample(page: Any) -> None:
+    page.click("#sample")
+    finished(page)
+
+
+def test_a_dropped_page_shows_its_text_and_regions(page: Any) -> None:
+    drop(page, ROOT / "examples" / "letter.png", "image/png")
+    finished(page)
+    assert SAMPLE in page.inner_text("#text")
+    assert page.locator("#text h2").first.inner_text() == SAMPLE
+    regions = page.locator("#regions .region")
+    assert regions.count() == page.locator("#text .block").count() >= 2
+    page.hover("#text .block >> nth=1")
+    assert regions.nth(1).get_attribute("class") == "region lit"
+    box = regions.nth(0).bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    assert "lit" in page.locator("#text .block").nth(0).get_attribute("class")
+    picture(page, "page_read.png")
+
+
+def drop(page: Any, file: Path, kind: str) -> None:
+    import base64
+
+    data = base64.b64encode(file.read_bytes()).decode()
+    transfer = page.evaluate_handle(
+        """([data, name, type]) => {
+          const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([bytes], name, { type }));
+          return transfer;
+        }""",
+        [data, file.name, kind],
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+
+
+def test_found_words_are_marked(page: Any) -> None:
+    read_sample(page)
+    page.fill("#find", "frost cane")
+    assert page.inner_text("#found") == "1 on this page"
+    page.press("#find", "Enter")
+    assert page.inner_text("mark.now") == "frost cane"
+    page.fill("#find", "zebra")
+    assert page.inner_text("#found") == "0 on this page"
+
+
+def disc(path: Path) -> Path:
+    """A picture with one object nobody can miss."""
+    image = Image.new("RGB", (400, 300), (235, 235, 225))
+    ImageDraw.Draw(image).ellipse((120, 70, 280, 230), fill=(200, 30, 40))
+    image.save(path)
+    return path
+
+
+def test_a_click_shows_a_mask_and_undo_takes_it_back(page: Any, tmp_path: Path) -> None:
+    page.set_input_files("#file", disc(tmp_path / "disc.png"))
+    page.wait_for_selector("#stage")
+    finished(page)
+    click_at(page, 200, 150)
+    page.wait_for_function("document.querySelector('#cutting').textContent.includes('pixels')")
+    covered = mask_pixels(page)
+    assert covered["all"] > 0
+    if EMBEDDED.is_dir():  # a random network cuts out anything
+        assert covered["here"] == 1
+        assert 0.7 * 20_106 < covered["all"] < 1.3 * 20_106
+        picture(page, "page_cut.png")
+    with page.expect_download() as saved:
+        page.click("#cutout")
+    cut = Image.open(io.BytesIO(Path(saved.value.path()).read_bytes()))
+    assert cut.mode == "RGBA"
+    page.click("#undo")
+    page.wait_for_function("document.querySelector('#masks').width === 1")
+    drag(page, (110, 60), (290, 240))
+    page.wait_for_function("document.querySelector('#cutting').textContent.includes('pixels')")
+    click_at(page, 20, 20, button="right")
+    page.wait_for_function("document.querySelectorAll('.point.beside').length === 1")
+    page.press("#stage", "Escape")
+    assert page.locator(".point").count() == 0
+
+
+def test_the_keyboard_can_do_it_too(page: Any, tmp_path: Path) -> None:
+    page.set_input_files("#file", disc(tmp_path / "disc.png"))
+    finished(page)
+    page.focus("#stage")
+    page.press("#stage", "ArrowRight")
+    page.press("#stage", "Enter")
+    page.wait_for_function("document.querySelector('#cutting').textContent.includes('pixels')")
+    page.press("#stage", "Control+z")
+    page.wait_for_function("document.querySelector('#masks').width === 1")
+
+
+def click_at(page: Any, x: float, y: float, **how: Any) -> None:
+    """By pixels of the picture of 400 x 300."""
+    box = page.locator("#stage").bounding_box()
+    page.mouse.click(box["x"] + x * box["width"] / 400, box["y"] + y * box["height"] / 300, **how)
+
+
+def drag(page: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
+    box = page.locator("#stage").bounding_box()
+    for step, (x, y) in enumerate((start, end)):
+        page.mouse.move(box["x"] + x * box["width"] / 400, box["y"] + y * box["height"] / 300, steps=3)
+        (page.mouse.up if step else page.mouse.down)()
+
+
+def mask_pixels(page: Any) -> dict[str, int]:
+    return page.evaluate(
+        """() => {
+          const canvas = document.querySelector("#masks");
+          const { data, width } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          let all = 0;
+          for (let at = 3; at < data.length; at += 4) all += data[at] > 0;
+          return { all, here: Number(data[4 * (150 * width + 200) + 3] > 0) };
+        }"""
+    )
+
+
+def test_a_long_document_is_cancelled_and_what_was_read_stays(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "long.pdf").write_bytes(blank_pdf(60))
+    page.set_input_files("#file", tmp_path / "long.pdf")
+    page.wait_for_function("document.querySelectorAll('#thumbnails button').length > 2")
+    page.click("#cancel")
+    page.wait_for_function("document.querySelector('#status').textContent.startsWith('Cancelled')")
+    assert 2 < page.locator("#thumbnails button").count() < 60
+    page.click("#thumbnails button >> nth=1")
+    assert page.get_attribute("#image", "alt") == "Page 2"
+
+
+def test_downloads(page: Any) -> None:
+    read_sample(page)
+    for name in ("md", "json"):
+        with page.expect_download() as saved:
+            page.select_option("#download", name)
+        assert SAMPLE in Path(saved.value.path()).read_text(encoding="utf-8")
+        assert saved.value.suggested_filename == f"sample.{name}" or name == "json"
+
+
+def test_errors_are_told(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    page.set_input_files("#file", tmp_path / "broken.png")
+    page.wait_for_selector("#notice", state="visible")
+    assert re.search("broken.png: not a PDF, and has no picture header", page.inner_text("#notice"))
+
+
+def test_what_a_page_says_is_never_markup(page: Any) -> None:
+    shown = page.evaluate(
+        """async () => {
+          const { render } = await import("/page/markdown.js");
+          const box = document.createElement("div");
+          box.append(render("<img src=x onerror=alert(1)> **b**\\n\\n<table><tr><td colspan=2 onclick=alert(1)>"
+            + "<script>alert(1)</script>x</td></tr></table>\\n\\n[a](javascript:alert(1)) | # no\\n\\n- one\\n- two"));
+          return box.innerHTML;
+        }"""
+    )
+    assert "<img" not in shown.replace("&lt;img", "")
+    assert "onclick" not in shown
+    assert "<script" not in shown
+    assert "<a" not in shown
+    assert '<td colspan="2">' in shown
+    assert "<ul><li>one</li><li>two</li></ul>" in shown
+    assert "<strong>b</strong>" in shown
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_phone_nothing_overflows(browser: Any, address: str, scheme: str) -> None:
+    for page in opened(browser, address, viewport={"width": 380, "height": 800}, color_scheme=scheme):
+        read_sample(page)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        labelled = "[...document.querySelectorAll('button, input, select')].filter(each => !each.labels?.length"
+        assert page.evaluate(f"{labelled} && !each.textContent.trim() && !each.ariaLabel).map(each => each.id)") == []
+
+
+def test_the_key_is_asked_for(browser: Any, tmp_path: Path) -> None:
+    with served(Reader.from_pretrained(), ServeOptions(data=tmp_path, api_key="let-me-in")) as address:
+        for page in opened(browser, address):
+            page.click("#sample")
+            page.fill("#secret", "let-me-in")
+            page.click("#key button")
+            finished(page)
+            assert SAMPLE in page.inner_text("#text")
+
+
+def picture(page: Any, name: str) -> None:
+    """For the README, where FOLIOSCOPE_PICTURES says that new ones are wanted."""
+    if os.environ.get("FOLIOSCOPE_PICTURES"):
+        shot = Image.open(io.BytesIO(page.screenshot()))
+        shot.convert("P", palette=Image.Palette.ADAPTIVE, colors=128).save(PICTURES / name, optimize=True)
