@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +44,32 @@ def served(reader: Reader, options: ServeOptions, **more: Any) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+@contextmanager
+def process(model: Path, data: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command as a process of its own, and its address; it is killed at the end."""
+    command = (
+        sys.executable,
+        "-m",
+        "folioscope",
+        "serve",
+        "--port",
+        "0",
+        "--model",
+        model,
+        "--data",
+        data,
+        "--slots",
+        "1",
+    )
+    with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr
+        try:
+            line = next(line for line in running.stderr if "serving at" in line)
+            yield running, re.search(r"http://\S+?(?=,)", line)[0]  # pyright: ignore[reportOptionalSubscript]
+        finally:
+            running.kill()
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 20) -> Any:

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import signal
-import subprocess
-import sys
 import time
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +21,7 @@ from folioscope.serve.jobs import STARTS, Jobs
 from folioscope.serve.kept import kept_page, page_of
 from folioscope.serve.options import ServeOptions
 from folioscope.serve.runner import ranges_of
-from live_server import error_of, picture, served, wait_until
+from live_server import error_of, picture, process, served, wait_until
 from scripted import scripted_checkpoint, sheets
 
 
@@ -71,37 +66,12 @@ def test_a_deleted_job_is_left_at_once_and_requests_are_answered_meanwhile(endle
         job = hand_in(address, sheets(9), prompt="free")
         wait_until(lambda: look(address, job)["status"] == "running")
         short = {"prompt": "free", "max_new_tokens": "3"}
-        answer = httpx2.post(f"{address}/v1/read", files={"file": picture()}, data=short, timeout=30)
+        answer = httpx2.post(f"{address}/v1/read", files={"file": picture()}, data=short, timeout=60)
         assert answer.json()["pages"][0]["usage"]["output_tokens"] == 3
         again = httpx2.post(f"{address}/v1/jobs", files={"file": picture()})
         assert error_of(again)[:2] == (429, "queue_full")
         assert httpx2.delete(f"{address}/v1/jobs/{job}").status_code == 204
         wait_until(lambda: httpx2.get(f"{address}/ready").json()["waiting"] == 0)
-
-
-@contextmanager
-def process(model: Path, data: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    command = (
-        sys.executable,
-        "-m",
-        "folioscope",
-        "serve",
-        "--port",
-        "0",
-        "--model",
-        model,
-        "--data",
-        data,
-        "--slots",
-        "1",
-    )
-    with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as running:
-        assert running.stderr
-        try:
-            line = next(line for line in running.stderr if "serving at" in line)
-            yield running, re.search(r"http://\S+?(?=,)", line)[0]  # pyright: ignore[reportOptionalSubscript]
-        finally:
-            running.kill()
 
 
 def test_a_killed_server_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,16 +50,26 @@ def serve(
     device: Device = "auto",
     dtype: Dtype = "auto",
     revision: Revision = None,
+    mcp: Annotated[
+        bool, typer.Option("--mcp", help="Speak the Model Context Protocol on stdin and stdout, not HTTP.")
+    ] = False,
 ) -> None:
-    """Serve reading and segmenting over HTTP, with a page to try them on at /."""
+    """Serve reading and segmenting over HTTP, with a page to try them on at /; or to agents."""
     given = locals()
     options = ServeOptions(**{name: _plain(given[name]) for name in _fields() if given[name] is not None})
+    models = {"model": model, "segmenter": segmenter, "device": device, "dtype": dtype, "revision": revision}
+    if mcp:
+        _module("agents", "serve,mcp").run(options, **models)
+    else:
+        _module("run", "serve").run(options, host=host, port=port, **models)
+
+
+def _module(name: str, extras: str) -> Any:
+    """A module of the server's, or one line saying what brings what it needs."""
     try:
-        from folioscope.serve.run import run
+        return import_module(f"folioscope.serve.{name}")
     except ModuleNotFoundError as error:
-        raise InputError(f'{error.name} is not installed; `pip install "folioscope[serve]"` brings it') from error
-    where = {"device": device, "dtype": dtype, "revision": revision}
-    run(options, host=host, port=port, model=model, segmenter=segmenter, **where)
+        raise InputError(f'{error.name} is not installed; `pip install "folioscope[{extras}]"` brings it') from error
 
 
 def _fields() -> list[str]:

@@ -63,7 +63,8 @@ async def chat(request: Request, asked: ChatRequest) -> Response:
     check_parameters(asked)
     prompt, url = prompt_and_image(asked.messages)
     upload = await upload_from_text(url, state.options, "image_url")
-    fields = checked_fields(ReadFields, {"prompt": prompt, "mode": asked.mode, **generate_fields(asked)})
+    once = {"retries": 0, "text_layer": False} if asked.stream else {}  # what is sent cannot be taken back
+    fields = checked_fields(ReadFields, {"prompt": prompt, "mode": asked.mode, **once, **generate_fields(asked)})
     reading = state.desk.read(await read_request(upload, fields, state.reader, state.options, max_pages=1))
     answer = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": state.name}
     if asked.stream:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from folioscope.generate import Batcher, Story, converse
 from folioscope.serve.errors import Refused
 from folioscope.serve.metrics import Metrics
-from folioscope.types import GenerateOptions, Page, StreamEvent
+from folioscope.types import GenerateOptions, Page, StreamEvent, TrustOptions
 
 if TYPE_CHECKING:
     from folioscope.pages import Opened, UnreadablePage
@@ -43,16 +43,22 @@ class ReadRequest:
     numbers: tuple[int, ...]
     prompt: str
     options: GenerateOptions
+    trust: TrustOptions
     mode: str | None = None
     deadline: float | None = None
 
 
 @dataclass(eq=False)
 class Reading:
-    """A request while it is read, seen from the event loop that made it."""
+    """A request while it is read, seen from the event loop that made it.
+
+    Attributes:
+        share: Pages of it that may be read at a time.
+    """
 
     request: ReadRequest
     loop: asyncio.AbstractEventLoop
+    share: int
     cancelled: threading.Event = field(default_factory=threading.Event)
     asked: float = field(default_factory=time.monotonic)
     begun: bool = False
@@ -129,7 +135,8 @@ class Desk:
         """Queue a request; its `events` must be taken. `always` takes it whatever waits. Raises Refused."""
         if not always:
             self.admit()
-        reading = Reading(request, asyncio.get_running_loop())
+        share = max(1, self.slots // 2 if always else self.slots - 1)
+        reading = Reading(request, asyncio.get_running_loop(), share)
         with self._changed:
             self._readings.append(reading)
             self._changed.notify()
@@ -161,7 +168,10 @@ class Desk:
                     self._changed.wait()
                 if not self._readings and not self._open:
                     return
-                reading = self._readings.popleft() if self._readings else None
+                # somebody who asks for one page need not wait until a long document has one less
+                reading = next((one for one in self._readings if self._running[one] < one.share), None)
+                if reading:
+                    self._readings.remove(reading)
             yield self._next_story(reading) if reading else None
 
     def _next_story(self, reading: Reading) -> Story[None] | None:
@@ -206,6 +216,7 @@ class Desk:
                 prompt=request.prompt,
                 mode=request.mode,
                 options=request.options,
+                trust=request.trust,
                 cancelled=lambda: reading.over() or not self._open,
             )
             self.metrics.page(result)

@@ -19,7 +19,7 @@ from folioscope.serve.errors import Refused
 from folioscope.serve.inputs import Fields, Upload, given_values
 from folioscope.serve.options import ServeOptions
 from folioscope.tokens import prompt_text
-from folioscope.types import GenerateOptions
+from folioscope.types import GenerateOptions, TrustOptions
 
 MOST = 100_000
 """Of any number that a client gives; beyond it lies nothing that would make sense."""
@@ -28,19 +28,18 @@ NOT_OFFERED = ("ngram_exempt", "stop_ids")
 """They are token ids, which is the checkpoint's business."""
 
 GENERATE_FIELDS = frozenset(field.name for field in fields(GenerateOptions)) - {*NOT_OFFERED}
+TRUST_FIELDS = frozenset(field.name for field in fields(TrustOptions))
 
 
-def _generate_fields() -> dict[str, Any]:
-    """The fields of GenerateOptions, as they are described there, None being the reader's own default."""
-    kinds: dict[str, Any] = {"temperature": float, "top_p": float}
-    return {
-        field.name: (
-            kinds.get(field.name, int) | None,
-            Field(None, ge=0, le=MOST, description=described(GenerateOptions, field.name)),
-        )
-        for field in fields(GenerateOptions)
-        if field.name in GENERATE_FIELDS
-    }
+def _offered(kind: type, names: frozenset[str]) -> dict[str, Any]:
+    """Fields of a dataclass as they are described there, None being what is taken when nothing is said."""
+    return {field.name: _optional(kind, field.name, field.default) for field in fields(kind) if field.name in names}
+
+
+def _optional(kind: type, name: str, default: Any) -> tuple[Any, Any]:
+    of = int if default is None else type(default)
+    bounds: dict[str, Any] = {} if of is bool else {"ge": 0, "le": MOST}
+    return of | None, Field(None, description=described(kind, name), **bounds)
 
 
 class PageFields(Fields):
@@ -58,7 +57,12 @@ class PageFields(Fields):
 
 
 ReadFields: TypeAlias = PageFields
-ReadFields = create_model("ReadFields", __base__=PageFields, **_generate_fields())  # pyright: ignore
+ReadFields = create_model(  # pyright: ignore
+    "ReadFields",
+    __base__=PageFields,
+    **_offered(GenerateOptions, GENERATE_FIELDS),
+    **_offered(TrustOptions, TRUST_FIELDS),
+)
 
 
 def generate_options(reader: Reader, given: dict[str, Any], limits: ServeOptions) -> GenerateOptions:
@@ -75,6 +79,7 @@ async def read_request(
     """The request, checked as far as that can be done before its turn. Raises Refused and InputError."""
     prompt_text(fields.prompt)
     options = generate_options(reader, given_values(fields, GENERATE_FIELDS), limits)
+    trust = TrustOptions(**given_values(fields, TRUST_FIELDS))
     numbers = await numbers_of(upload, fields, limits, max_pages)
     source = partial(
         _open,
@@ -85,7 +90,7 @@ async def read_request(
         max_pixels=limits.max_pixels,
     )
     until = time.monotonic() + limits.max_seconds if deadline else None
-    return ReadRequest(source, tuple(numbers), fields.prompt, options, fields.mode, until)
+    return ReadRequest(source, tuple(numbers), fields.prompt, options, trust, fields.mode, until)
 
 
 def _open(upload: Upload, **how: Any) -> Opened:

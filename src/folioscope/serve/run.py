@@ -6,6 +6,7 @@ import ipaddress
 import socket
 import sys
 from contextlib import suppress
+from typing import Any
 
 import uvicorn
 
@@ -25,14 +26,22 @@ def run(
     model: str | None,
     segmenter: str | None,
     device: str,
-    dtype: str,
-    revision: str | None,
+    **how: Any,
 ) -> None:
-    """Serve until interrupted or terminated. Raises what loading raises, and InputError for an address in use."""
-    listening = _listen(host, port)
-    with listening:
-        reader = Reader.from_pretrained(model, device=device, dtype=dtype, revision=revision)
-        cutter = _segmenter(segmenter, device)
+    """Serve until interrupted or terminated.
+
+    Args:
+        host, port: Where to listen.
+        model, segmenter: Folders, files or hub ids; None are the embedded ones.
+        how: As of `Reader.from_pretrained`.
+
+    Raises:
+        InputError: The address is in use.
+        CheckpointError: A model cannot be loaded.
+    """
+    with _listen(host, port) as listening:
+        reader = Reader.from_pretrained(model, device=device, **how)
+        cutter = segmenter_of(segmenter, device)
         app = create_app(reader, options, segmenter=cutter, name=name_of(model), hosts=_names(host))
         config = uvicorn.Config(
             app,
@@ -45,7 +54,7 @@ def run(
         uvicorn.Server(config).run(sockets=[listening])
 
 
-def _segmenter(asked: str | None, device: str) -> Segmenter | None:
+def segmenter_of(asked: str | None, device: str) -> Segmenter | None:
     """The one asked for, or the embedded, or, where there is none, none."""
     if asked is None and not EMBEDDED.is_dir():
         print("folioscope: there is no embedded segmenter; serving without one", file=sys.stderr)

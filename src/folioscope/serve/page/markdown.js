@@ -68,9 +68,16 @@ function pipes(lines) {
 }
 
 function table(html) {
-  const parsed = new DOMParser().parseFromString(html, "text/html"); // runs nothing, loads nothing
+  const parsed = new DOMParser().parseFromString(html.replace(/<[^>]*>?/g, bare), "text/html");
   const rows = [...parsed.querySelectorAll("tr")].map((row) => element("tr", ...[...row.cells].map(cell)));
   return element("table", element("tbody", ...rows));
+}
+
+// A tag of tables with its spans, a break as a blank, and nothing of any other
+function bare(tag) {
+  const found = /^<(\/?)(table|thead|tbody|tfoot|tr|td|th)\b/i.exec(tag);
+  const spans = [...tag.matchAll(/\b(colspan|rowspan)\s*=\s*["']?(\d{1,4})/gi)].map(([, name, number]) => ` ${name}="${number}"`);
+  return found ? `<${found[1]}${found[2]}${spans.join("")}>` : " ";
 }
 
 function cell(given) {
