@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / name for name in ("read.md", "segment.md", "train.md", "bench.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PLACEHOLDERS = ("page.png", "PATH", "IMAGE")
-NOT_HERE = ("--model", "folioscope train", "--size full")  # the published weights; minutes of work
+NOT_HERE = ("--model", "folioscope train", "folioscope serve", "--size full")  # the published weights; minutes of work
 
 
 def blocks(page: Path, language: str) -> list[str]:
