@@ -56,8 +56,9 @@ export class Cutting {
     if (this.empty) this.mask = null;
     this.shown(this);
     if (this.empty) return;
+    const scene = await this.embed();
     const begun = performance.now();
-    const masks = await this.predict(await this.embed()).catch(async (error) => {
+    const masks = await this.predict(scene).catch(async (error) => {
       if (!/not kept here/.test(error.message)) throw error;
       this.scene = null; // forgotten by the server: once more
       return this.predict(await this.embed());

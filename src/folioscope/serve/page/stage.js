@@ -4,7 +4,9 @@ const SVG = "http://www.w3.org/2000/svg";
 const DRAG = 6; // pixels of the screen that make a box of a click
 const TONES = ["#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#e3730e", "#8c564b", "#17a08c", "#c5409b"];
 
-export const tone = (label) => TONES[[...label.toLowerCase()].reduce((sum, letter) => (31 * sum + letter.charCodeAt(0)) >>> 0, 7) % TONES.length];
+const KNOWN = { text: "#1f77b4", title: "#d62728", sub_title: "#e3730e", table: "#2ca02c", image: "#9467bd", equation: "#8c564b" };
+
+export const tone = (label) => KNOWN[label.toLowerCase()] ?? TONES[[...label.toLowerCase()].reduce((sum, letter) => (31 * sum + letter.charCodeAt(0)) >>> 0, 7) % TONES.length];
 
 export class Stage {
   constructor(root, acts) {
