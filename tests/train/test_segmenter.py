@@ -26,7 +26,7 @@ from random_sam import SMALL
 
 STYLE = CompositeStyle(side=64, objects=(1, 3), size=(0.3, 0.7))
 STAGE = SceneStage(6, 2, 3, (0.5, 0.3, 0.2), STYLE, pages=0.3)
-RECIPE = SegmenterRecipe(stages=(STAGE,), warmup=2, decay=0.5, every=3)
+RECIPE = SegmenterRecipe(stages=(STAGE,), warmup=2, decay=0.5, every=3, looks=0)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -102,15 +102,15 @@ def test_a_batch_prompts_for_every_object_and_shows_where_it_is() -> None:
     scenes = [compose(replace(STYLE, objects=(3, 3)), seed) for seed in range(2)]
     batch = make_batch(scenes, replace(STAGE, objects=9), SMALL, np.random.default_rng(0))
     assert batch.pixels.shape == (2, 3, 64, 64)
-    assert batch.targets.shape == (2, 9, 32, 32)
-    has_click, has_box = batch.labels[..., 0] != PADDING, batch.boxes[..., 0] != PADDING
+    assert batch.prompts.targets.shape == (2, 9, 32, 32)
+    has_click, has_box = batch.prompts.labels[..., 0] != PADDING, batch.prompts.boxes[..., 0] != PADDING
     assert (has_click | has_box).all()
     assert has_click.any()
     assert has_box.any()
     for picture, row in ((0, 0), (1, 4)):
-        x, y = (batch.inside[picture, row] // 2).long().tolist()
-        assert batch.targets[picture, row, y, x] > 0
-    for scene, targets in zip(scenes, batch.targets, strict=True):
+        x, y = (batch.prompts.inside[picture, row] // 2).long().tolist()
+        assert batch.prompts.targets[picture, row, y, x] > 0
+    for scene, targets in zip(scenes, batch.prompts.targets, strict=True):
         areas = sorted({round(float(target.float().sum()) / 255 * 4) for target in targets})
         assert np.allclose(areas, sorted(set(scene.masks.sum((1, 2)).tolist())), atol=3)
 
@@ -118,7 +118,7 @@ def test_a_batch_prompts_for_every_object_and_shows_where_it_is() -> None:
 def test_a_step_is_the_same_batch_wherever_a_run_resumes() -> None:
     one, same, other = (SceneBatches(RECIPE, SMALL)[step] for step in (2, 2, 3))
     assert torch.equal(one.pixels, same.pixels)
-    assert torch.equal(one.points, same.points)
+    assert torch.equal(one.prompts.points, same.prompts.points)
     assert not torch.equal(one.pixels, other.pixels)
 
 

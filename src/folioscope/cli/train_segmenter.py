@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,7 @@ from folioscope.cli.train import SHOWN, report
 
 if TYPE_CHECKING:
     from folioscope.segment import Segmenter
+    from folioscope.train.run import Training
 
 EVERYTHING = 10
 """Of so many composites one is cut up without a prompt: that takes as long as the other prompts together."""
@@ -24,6 +26,10 @@ def segmenter(
     evaluate: Annotated[bool, typer.Option("--evaluate", help="Only cut out objects that training never saw.")] = False,
     model: Annotated[str | None, typer.Option(help="What to evaluate: a folder or a hub id [the embedded].")] = None,
     init: Annotated[str | None, typer.Option(help="Start a new run from a folder's or hub id's weights.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="COCO.json", help="Fine-tune --init [the embedded] on these images' objects instead."),
+    ] = None,
     pictures: Annotated[int, typer.Option(min=1, help="Pictures to preview, or to evaluate of each material.")] = 300,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for the network; drawing takes a process more.")] = 1,
 ) -> None:
@@ -39,6 +45,8 @@ def segmenter(
         _preview(out, pictures)
     elif evaluate:
         _evaluate(model, pictures, out)
+    elif data:
+        _tune(out, init, data)
     else:
         _train(out, init)
 
@@ -74,11 +82,27 @@ def _evaluate_everything(checkpoint: Segmenter, pictures: int) -> None:
 
 def _train(out: Path, init: str | None) -> None:
     from folioscope.hub import resolve
-    from folioscope.train.charts import save_curve
-    from folioscope.train.run import LOG
     from folioscope.train.segmenter import SegmenterTraining
-    from folioscope.train.segmenter_preview import SERIES
     from folioscope.train.segmenter_recipe import EMBEDDED
 
-    SegmenterTraining(EMBEDDED, out, init=resolve(init) if init else None).run(report)
-    typer.echo(save_curve(out / LOG, SERIES))
+    _run(SegmenterTraining(EMBEDDED, out, init=resolve(init) if init else None), ("dice", "chosen", "kin", "look"))
+
+
+def _tune(out: Path, init: str | None, data: Path) -> None:
+    from folioscope.hub import resolve
+    from folioscope.segment import EMBEDDED
+    from folioscope.train.coco import read_coco
+    from folioscope.train.segmenter_recipe import FINE_TUNING
+    from folioscope.train.tuning import SegmenterTuning
+
+    checkpoint = resolve(init) if init else EMBEDDED
+    _run(SegmenterTuning(FINE_TUNING, out, read_coco(data), checkpoint), ("dice", "chosen", "last"))
+
+
+def _run(training: Training[Any, Any], shown: Sequence[str]) -> None:
+    from folioscope.train.charts import save_curve
+    from folioscope.train.run import LOG
+    from folioscope.train.segmenter_preview import SERIES
+
+    training.run(report)
+    typer.echo(save_curve(training.folder / LOG, {name: SERIES[name] for name in shown}))

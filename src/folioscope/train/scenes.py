@@ -24,11 +24,10 @@ _BOX, _BOTH = 0.4, 0.1
 
 
 @dataclass(frozen=True)
-class SceneBatch:
-    """B pictures of one size, N prompted objects in each.
+class Prompts:
+    """What is asked of B pictures, N objects in each, and what should be drawn. Pixels are the encoded picture's.
 
     Attributes:
-        pixels: (B, 3, S, S) float32, normalised.
         points: (B, N, 1, 2) float32 pixels, x and y.
         labels: (B, N, 1) int64; PADDING where there is a box only.
         boxes: (B, N, 4) float32; PADDING where there is a click only.
@@ -36,12 +35,19 @@ class SceneBatch:
         targets: (B, N, s, s) uint8, the share of each low-resolution pixel that belongs to the object, of 255.
     """
 
-    pixels: Tensor
     points: Tensor
     labels: Tensor
     boxes: Tensor
     inside: Tensor
     targets: Tensor
+
+
+@dataclass(frozen=True)
+class SceneBatch:
+    """Pictures of one size (B, 3, S, S), float32 and normalised, and what is asked of them."""
+
+    pixels: Tensor
+    prompts: Prompts
 
 
 class SceneBatches(Dataset[SceneBatch]):
@@ -70,27 +76,38 @@ def make_batch(
     scenes: Sequence[Composite], stage: SceneStage, config: SamConfig, rng: np.random.Generator
 ) -> SceneBatch:
     """Tensors of pictures whose longest side is the stage's."""
-    side, shrink = stage.style.side, config.vit.patch_size // 4
-    columns = zip(*(_prompts(scene, stage.objects, rng) for scene in scenes), strict=True)
-    chosen, points, labels, boxes, inside = (np.stack(column) for column in columns)
-    targets = [_targets(scene.masks[row], side, shrink) for scene, row in zip(scenes, chosen, strict=True)]
+    side = stage.style.side
     views = torch.stack([sam_view(scene.image, side).pixels for scene in scenes])
-    prompts = (torch.from_numpy(column) for column in (points, labels, boxes, inside))
-    return SceneBatch(views, *prompts, targets=torch.stack(targets))
+    prompts = make_prompts([scene.masks for scene in scenes], stage.objects, side, config.vit.patch_size // 4, rng)
+    return SceneBatch(views, prompts)
 
 
-def _prompts(scene: Composite, count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+def make_prompts(masks: Sequence[np.ndarray], count: int, side: int, shrink: int, rng: np.random.Generator) -> Prompts:
+    """Prompt for `count` objects in each picture.
+
+    Args:
+        masks: For each picture, (n, height, width) bool in pixels of the square of `side` that is encoded.
+        shrink: How many times smaller low-resolution masks are.
+    """
+    columns = zip(*(_prompts(some, count, rng) for some in masks), strict=True)
+    chosen, points, labels, boxes, inside = (np.stack(column) for column in columns)
+    targets = [_targets(some[row], side, shrink) for some, row in zip(masks, chosen, strict=True)]
+    asked = (torch.from_numpy(column) for column in (points, labels, boxes, inside))
+    return Prompts(*asked, targets=torch.stack(targets))
+
+
+def _prompts(masks: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     """Indices of `count` objects, all of them before any comes again, then points, labels, boxes and pixels inside."""
-    present = len(scene.masks)
+    present = len(masks)
     chosen = np.concatenate([rng.permutation(present) for _ in range(-(-count // present))])[:count]
     points = np.zeros((count, 1, 2), np.float32)
     labels = np.full((count, 1), PADDING)
     boxes = np.full((count, 4), PADDING, np.float32)
-    inside = np.array([click(scene.masks[index], rng) for index in chosen], np.float32)
+    inside = np.array([click(masks[index], rng) for index in chosen], np.float32)
     for row, index in enumerate(chosen):
         kind = rng.random()
         if kind < _BOX + _BOTH:
-            boxes[row] = loose_box(scene.masks[index], rng)
+            boxes[row] = loose_box(masks[index], rng)
         if kind >= _BOX:
             points[row, 0], labels[row, 0] = inside[row], FOREGROUND
     return chosen, points, labels, boxes, inside

@@ -5,8 +5,9 @@ Source: Segment Anything (arXiv 2304.02643, appendix A, "Training algorithm").
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -15,15 +16,16 @@ from torch import Tensor, nn
 from folioscope.config import SamConfig
 from folioscope.model.positions import resize_grid, resize_line
 from folioscope.model.sam import Sam
-from folioscope.model.two_way import Trace
 from folioscope.processing import SamImageProcessor, SamProcessor
-from folioscope.train.clicks import corrections
-from folioscope.train.mask_losses import MaskLosses, mask_losses
-from folioscope.train.run import Training
+from folioscope.train.prompting import rounds, step_generator, together
+from folioscope.train.run import MODEL, Training
 from folioscope.train.scene_guides import SceneGuides
 from folioscope.train.scenes import SceneBatch, SceneBatches
+from folioscope.train.segmenter_preview import look_at
 from folioscope.train.segmenter_recipe import EMBEDDED_CONFIG, SegmenterRecipe
 from folioscope.weights import load_sam, save_sam
+
+SCORES = "scores.jsonl"
 
 
 class SegmenterTraining(Training[Sam, SceneBatch]):
@@ -51,37 +53,25 @@ class SegmenterTraining(Training[Sam, SceneBatch]):
         return batch.pixels
 
     def losses(self, batch: SceneBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Prompt, then correct as often as chance has it; every round counts."""
-        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
-        chances = torch.tensor(self.recipe.stage(self.step).rounds)
-        rounds = 1 + int(torch.multinomial(chances, 1, generator=generator))
+        generator = step_generator(self.recipe, self.step)
+        prompts, targets = batch.prompts, batch.prompts.targets.float() / 255
         with torch.autocast("cpu", torch.bfloat16):
             embeddings = self.model.embed(batch.pixels)
-            kin = self.guides.kinship(embeddings, batch.inside, batch.targets.float() / 255)
-        seen, look = self._rounds(batch, embeddings, rounds, generator)
-        weights = self.recipe
-        losses = [weights.focal_loss * one.focal + one.dice + weights.iou_loss * one.iou for one in seen]
-        measured = {field.name: getattr(seen[0], field.name) for field in fields(MaskLosses)}
-        loss = torch.stack(losses).sum() + weights.kin_loss * kin + weights.look_loss * look
-        return loss, {**measured, "last": seen[-1].single, "kin": kin, "look": look}
+            kin = self.guides.kinship(embeddings, prompts.inside, targets)
+        stage = self.recipe.stage(self.step)
+        seen, maps = rounds(self.model, embeddings, prompts, stage.rounds, self.recipe.focal_loss, generator)
+        look = self.guides.attention(maps, prompts.points, prompts.labels, embeddings.shape[3])
+        loss, measured = together(seen, self.recipe)
+        loss = loss + self.recipe.kin_loss * kin + self.recipe.look_loss * look
+        return loss, {**measured, "kin": kin, "look": look}
 
-    def _rounds(
-        self, batch: SceneBatch, embeddings: Tensor, rounds: int, generator: torch.Generator
-    ) -> tuple[list[MaskLosses], Tensor]:
-        """The losses of each round, and of the look at the first click."""
-        targets, trace = batch.targets.float() / 255, Trace()
-        points, labels, masks, seen = batch.points, batch.labels, None, []
-        for left in reversed(range(rounds)):
-            with torch.autocast("cpu", torch.bfloat16):
-                logits, estimates = all_masks(
-                    self.model, embeddings, points, labels, batch.boxes, masks, None if seen else trace
-                )
-            seen.append(mask_losses(logits, estimates, targets, self.recipe.focal_loss))
-            if left:
-                masks = _best(logits, estimates)
-                clicks, marks = corrections(masks, targets, batch.pixels.shape[-1], generator)
-                points, labels = torch.cat([points, clicks], dim=2), torch.cat([labels, marks], dim=2)
-        return seen, self.guides.attention(trace.maps, batch.points, batch.labels, embeddings.shape[3])
+    def save(self) -> None:
+        """As any run's, and now and then a look at held-out objects: a line of `scores.jsonl`, and `cuts.png`."""
+        super().save()
+        if self.recipe.looks:
+            score = look_at(self.folder / MODEL, self.recipe.looks, self.folder / "cuts.png")
+            with (self.folder / SCORES).open("a", encoding="utf-8") as log:
+                log.write(json.dumps({"step": self.step, **asdict(score)}) + "\n")
 
     def export(self, folder: Path) -> None:
         """Write the averaged weights in bfloat16 as transformers saves a SAM, with its processor's settings.
@@ -128,25 +118,3 @@ def processor_of(config: SamConfig) -> SamProcessor:
         "mask_pad_size": {"height": low, "width": low},
     }
     return SamProcessor(SamImageProcessor(**settings))
-
-
-def all_masks(
-    model: Sam,
-    embeddings: Tensor,
-    points: Tensor,
-    labels: Tensor,
-    boxes: Tensor | None,
-    masks: Tensor | None,
-    trace: Trace | None = None,
-) -> tuple[Tensor, Tensor]:
-    """All masks of every object, the one for clear prompts first, and the estimates of their IoU."""
-    grid = (embeddings.shape[2], embeddings.shape[3])
-    prompts = model.prompts(points, labels, boxes, masks, grid)
-    return model.masks(embeddings, model.prompts.image_positions(grid), prompts, trace=trace)
-
-
-@torch.no_grad()
-def _best(logits: Tensor, estimates: Tensor) -> Tensor:
-    """Of the masks (B, N, M, s, s), for each object the one that is estimated best, (B, N, s, s)."""
-    best = estimates.argmax(dim=2)[:, :, None, None, None].expand(-1, -1, 1, *logits.shape[3:])
-    return logits.detach().float().gather(2, best)[:, :, 0]

@@ -9,13 +9,23 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from folioscope.segment import Segmenter
 from folioscope.train.charts import saved, sheet
 from folioscope.train.composites.compose import Composite, CompositeStyle, compose
 from folioscope.train.composites.page_objects import compose_page
-from folioscope.train.segmenter_evaluate import Cut
+from folioscope.train.segmenter_evaluate import Cut, CutScore, evaluate_cuts
 
-SERIES = {"dice": (200, 30, 30), "kin": (30, 120, 30), "look": (40, 60, 200), "chosen": (120, 120, 120)}
-"""What the curve of a run shows; `chosen` is the IoU from a first prompt."""
+SERIES = {
+    "dice": (200, 30, 30),
+    "kin": (30, 120, 30),
+    "look": (40, 60, 200),
+    "chosen": (120, 120, 120),
+    "last": (0, 0, 0),
+}
+"""What the curve of a run shows; `chosen` is the IoU from a first prompt, `last` after corrections."""
+
+SHOWN = 12
+"""Objects on a sheet, at most."""
 
 _TRUTH, _DRAWN, _PROMPT = (0, 190, 0), (255, 0, 60), (255, 230, 0)
 
@@ -25,6 +35,14 @@ def save_preview(folder: Path, style: CompositeStyle, count: int, seed: int = 0)
     style = replace(style, side=256)
     scenes = [(compose_page if number % 4 == 3 else compose)(style, seed + number) for number in range(count)]
     return saved(sheet([_squared(_marked(scene), style.side) for scene in scenes], 6), folder / "scenes.png")
+
+
+def look_at(checkpoint: Path, count: int, path: Path) -> CutScore:
+    """Cut up `count` held-out composites with a checkpoint, and draw some of the objects."""
+    cuts: list[Cut] = []
+    score = evaluate_cuts(Segmenter.from_pretrained(checkpoint), "composites", count, cuts.append)
+    save_cuts(path, cuts[:: -(-len(cuts) // SHOWN)])
+    return score
 
 
 def save_cuts(path: Path, cuts: Sequence[Cut]) -> Path:

@@ -37,12 +37,14 @@ class SegmenterRecipe(Recipe[SceneStage]):
     Attributes:
         focal_loss, iou_loss: Weights beside the dice loss; 20 and 1 in the paper's appendix A.
         kin_loss, look_loss: Weights of the training-only losses, see `scene_guides.py`.
+        looks: Held-out composites that are cut up and drawn with every checkpoint.
     """
 
     focal_loss: float = 20.0
     iou_loss: float = 3.0
     kin_loss: float = 1.0
     look_loss: float = 0.1
+    looks: int = 6
 
 
 EMBEDDED_CONFIG = SamConfig(
@@ -77,3 +79,8 @@ EMBEDDED = SegmenterRecipe(
     every=50,
 )
 """The run behind the shipped checkpoint."""
+
+FINE_TUNING = SegmenterRecipe(
+    stages=(SceneStage(300, 4, 8, (0.5, 0.3, 0.2), CompositeStyle()),), lr=3e-4, warmup=20, decay=1.0, every=50, looks=0
+)
+"""What `--data` does: a short run at a low rate, falling to zero."""
