@@ -71,12 +71,15 @@ EMBEDDED = SegmenterRecipe(
             650, 12, 8, (0.75, 0.15, 0.1), CompositeStyle(side=128, objects=(1, 5), size=(0.2, 0.8)), pages=0.15
         ),
         SceneStage(
-            850, 8, 8, (0.55, 0.25, 0.2), CompositeStyle(side=192, objects=(2, 7), size=(0.12, 0.75)), pages=0.2
+            700, 8, 8, (0.55, 0.25, 0.2), CompositeStyle(side=192, objects=(2, 7), size=(0.12, 0.75)), pages=0.2
+        ),
+        SceneStage(
+            270, 6, 8, (0.6, 0.25, 0.15), CompositeStyle(side=256, objects=(2, 7), size=(0.1, 0.75)), pages=0.2
         ),
     ),
     warmup=100,
-    decay=0.65,
-    every=50,
+    decay=0.556,
+    every=30,
 )
 """The run behind the shipped checkpoint."""
 
