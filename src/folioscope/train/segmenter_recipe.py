@@ -73,9 +73,7 @@ EMBEDDED = SegmenterRecipe(
         SceneStage(
             700, 8, 8, (0.55, 0.25, 0.2), CompositeStyle(side=192, objects=(2, 7), size=(0.12, 0.75)), pages=0.2
         ),
-        SceneStage(
-            270, 6, 8, (0.6, 0.25, 0.15), CompositeStyle(side=256, objects=(2, 7), size=(0.1, 0.75)), pages=0.2
-        ),
+        SceneStage(270, 6, 8, (0.6, 0.25, 0.15), CompositeStyle(side=256, objects=(2, 7), size=(0.1, 0.75)), pages=0.2),
     ),
     warmup=100,
     decay=0.556,
