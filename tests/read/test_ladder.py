@@ -127,6 +127,14 @@ def test_a_turned_page_is_turned_back(make: Make, turned: int, view: str) -> Non
     assert result.coverage == 1.0
 
 
+def test_of_ways_to_turn_a_page_that_all_make_sense_the_surest_is_taken(make: Make) -> None:
+    wrong, right = Script("The gardon", confidence=0.6), Script("The garden", confidence=0.8)
+    reader, _ = make(right=unsure, half=unsure, down=wrong, up=right, left=unsure)
+    result = only(reader.read(page(90), prompt="free"))
+    assert (result.status, result.markdown, kept(result)) == ("rotated", "The garden", ["rotate270"])
+    assert steps(result)[-3:] == ["rotate90", "rotate180", "rotate270"]
+
+
 def test_garbage_in_every_way_is_kept_and_said(make: Make) -> None:
     reader, model = make(**dict.fromkeys(("up", "left", "right", "down", "half"), unsure))
     result = only(reader.read(page()))

@@ -30,6 +30,10 @@ HELPS: Mapping[Step, frozenset[Doubt]] = {
 TEXT_LAYER_HELPS = frozenset({"loop", "cut", "empty", "nonsense"})
 """The doubts about the last reading for which a PDF's own text is taken instead."""
 
+SURE = 0.9
+"""A turned page that is read with at least this confidence is the right way up; else all ways are compared, for a small
+model may make sense of a page that stands on its head."""
+
 GRAVITY: Sequence[Doubt] = ("coverage", "cut", "loop", "nonsense", "empty")
 """What is worse comes later."""
 
@@ -106,9 +110,15 @@ class Ladder:
         yield Plan("first", (Part(self.page.image),), self.task.mode, self.task.options)
         left = self.task.trust.retries
         for step, settles in HELPS.items():
-            if left and settles & self.doubts and (plan := self._plan(step)):
+            if left and (settles & self.doubts or self._may_stand_better(step)) and (plan := self._plan(step)):
                 left -= 1
                 yield plan
+
+    def _may_stand_better(self, step: Step) -> bool:
+        """Whether the last reading was of the page turned, without doubts but not sure, and there are ways left."""
+        last = self.readings[-1]
+        turning = step.startswith("rotate") and last.step.startswith("rotate")
+        return turning and last.confidence is not None and last.confidence < SURE
 
     @property
     def wants_text_layer(self) -> bool:
@@ -157,7 +167,7 @@ def warmer(options: GenerateOptions, temperature: float) -> GenerateOptions:
 
 
 def best(readings: Sequence[Reading]) -> Reading:
-    """The reading to keep: the first without doubts; else the one whose gravest doubt is the least, then the surest."""
+    """The reading to keep: the one whose gravest doubt is the least, if it has any; of those alike, the surest."""
 
     def worth(reading: Reading) -> tuple[int, int, float]:
         grave = max((GRAVITY.index(doubt) for doubt in reading.doubts), default=-1)
