@@ -30,8 +30,6 @@ pytestmark = [
 
 PICTURES = ROOT / "docs" / "pictures"
 SAMPLE = "Garden notes"
-SUN = 0.521, 0.733
-"""Where it stands in the sample's figure, in parts of the page."""
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +107,7 @@ def test_a_dropped_page_shows_its_text_and_regions(page: Any) -> None:
     box = regions.nth(0).bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     assert "lit" in page.locator("#text .block").nth(0).get_attribute("class")
-    box = page.locator("#image").bounding_box()
-    page.mouse.click(box["x"] + SUN[0] * box["width"], box["y"] + SUN[1] * box["height"])
-    until(page, "document.querySelector('#cutting').textContent.includes('pixels')")
-    picture(page, "page.png")
+    picture(page, "page_read.png")
 
 
 def drop(page: Any, file: Path, kind: str) -> None:
@@ -172,6 +167,19 @@ def test_a_click_shows_a_mask_and_undo_takes_it_back(page: Any, tmp_path: Path) 
     until(page, "document.querySelectorAll('.point.beside').length === 1")
     page.press("#stage", "Escape")
     assert page.locator(".point").count() == 0
+
+
+@pytest.mark.skipif(not EMBEDDED.is_dir(), reason="a random segmenter knows no objects")
+def test_a_cup_is_cut_out_of_a_photograph(page: Any) -> None:
+    page.set_input_files("#file", ROOT / "examples" / "photos" / "coffee.jpg")
+    page.wait_for_selector("#stage")
+    page.click("#cancel")
+    box = page.locator("#stage").bounding_box()
+    width, height = page.evaluate("(({naturalWidth, naturalHeight}) => [naturalWidth, naturalHeight])(image)")
+    page.mouse.click(box["x"] + 300 * box["width"] / width, box["y"] + 30 * box["height"] / height)
+    until(page, "document.querySelector('#cutting').textContent.includes('pixels')")
+    assert 0.01 < mask_pixels(page)["all"] / (width * height) < 0.9
+    picture(page.locator("#picture"), "page_cut.png")
 
 
 def test_the_keyboard_can_do_it_too(page: Any, tmp_path: Path) -> None:
