@@ -513,6 +513,20 @@ INLINE float N(sum)(N(vf) x) {
     return total + lanes[0];
 }
 
+INLINE void N(sum4)(const N(vf) *x, float *out) { /* the sums of four vectors */
+#if LANES == 16
+    const __m512 *v = (const __m512 *)x;
+    __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
+    __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(v[2], v[3]), _mm512_unpackhi_ps(v[2], v[3]));
+    __m512d low = _mm512_unpacklo_pd((__m512d)ab, (__m512d)cd), high = _mm512_unpackhi_pd((__m512d)ab, (__m512d)cd);
+    __m512 all = _mm512_add_ps((__m512)low, (__m512)high); /* a b c d in each quarter */
+    __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+#else
+    for (int i = 0; i < 4; i++) out[i] = N(sum)(x[i]);
+#endif
+}
+
 /* acc[i] += w[4 i .. 4 i + 3] · x[0 .. 3], w unsigned and x signed bytes; BIAS is what is added to stored weights and not
  * taken off here. `nibble` says that w <= 15. */
 INLINE N(vi) N(dot)(N(vi) acc, N(vu) w, const int8_t *x, const int nibble) {
@@ -611,30 +625,52 @@ INLINE N(vf) N(dot_bf16)(N(vf) acc, N(vu) w, N(vu) x) { /* pairs of bfloat16 */
 #endif
 }
 
+INLINE N(vu) N(pairs)(const char *from, int64_t at, int64_t bytes) { /* what is left of them, then zeros */
+    N(vu) some = {0};
+    if (at + (int64_t)sizeof some <= bytes) return N(load)(from + at);
+    memcpy(&some, from + at, bytes - at);
+    return some;
+}
+
 INLINE void N(bf16_rows)(const matrix *m, int64_t block, const row *x, const int rows, float (*out)[BLOCK]) {
-    enum { COLUMNS = 4, PAIR = 4 * LANES };
-    const int64_t bytes = 2 * m->k, whole = bytes / PAIR * PAIR;
+    enum { COLUMNS = 4, STEP = 4 * LANES };
+    const int64_t bytes = 2 * m->k;
     for (int c = 0; c < BLOCK; c += COLUMNS) {
         const char *w[COLUMNS];
-        N(vf) acc[16] = {{0}};
+        N(vf) acc[24] = {{0}};
         for (int i = 0; i < COLUMNS; i++) { /* beyond the last output the last one again */
             int64_t n = block * BLOCK + c + i < m->n ? block * BLOCK + c + i : m->n - 1;
             w[i] = (const char *)m->weight + n * bytes;
         }
-        for (int64_t at = 0; at < bytes; at += PAIR) {
-            N(vu) some[COLUMNS];
-            UNROLL for (int i = 0; i < COLUMNS; i++) {
-                if (at < whole) some[i] = N(load)(w[i] + at);
-                else some[i] = (N(vu)){0}, memcpy(some + i, w[i] + at, bytes - at);
+        if (rows == 1) { /* memory is what counts: one column after the other */
+            for (int i = 0; i < COLUMNS; i++) {
+                N(vf) even = {0}, odd = {0};
+                int64_t at = 0;
+                for (; at + 2 * STEP <= bytes; at += 2 * STEP) {
+                    __builtin_prefetch(w[i] + at + 4096), __builtin_prefetch(w[i] + at + 4096 + STEP);
+                    const char *input = (const char *)x->data + at;
+                    even = N(dot_bf16)(even, N(load)(w[i] + at), N(load)(input));
+                    odd = N(dot_bf16)(odd, N(load)(w[i] + at + STEP), N(load)(input + STEP));
+                }
+                for (; at < bytes; at += STEP)
+                    even = N(dot_bf16)(even, N(pairs)(w[i], at, bytes), N(load)((const char *)x->data + at));
+                acc[i] = even + odd;
             }
-            UNROLL for (int r = 0; r < rows; r++) {
-                N(vu) input = N(load)((const char *)x[r].data + at);
-                UNROLL for (int i = 0; i < COLUMNS; i++)
-                    acc[r * COLUMNS + i] = N(dot_bf16)(acc[r * COLUMNS + i], some[i], input);
+        } else {
+            for (int64_t at = 0; at < bytes; at += STEP) {
+                N(vu) some[COLUMNS];
+                UNROLL for (int i = 0; i < COLUMNS; i++) {
+                    __builtin_prefetch(w[i] + COLUMNS * bytes + at);
+                    some[i] = N(pairs)(w[i], at, bytes);
+                }
+                UNROLL for (int r = 0; r < rows; r++) {
+                    N(vu) input = N(load)((const char *)x[r].data + at);
+                    UNROLL for (int i = 0; i < COLUMNS; i++)
+                        acc[r * COLUMNS + i] = N(dot_bf16)(acc[r * COLUMNS + i], some[i], input);
+                }
             }
         }
-        UNROLL for (int r = 0; r < rows; r++)
-            UNROLL for (int i = 0; i < COLUMNS; i++) out[r][c + i] = N(sum)(acc[r * COLUMNS + i]);
+        UNROLL for (int r = 0; r < rows; r++) N(sum4)(acc + r * COLUMNS, out[r] + c);
     }
 }
 
