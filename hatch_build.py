@@ -1,4 +1,4 @@
-"""The wheel's build: compiles the CPU kernels into it where there is a C compiler, and builds without them elsewhere."""
+"""The wheel's build: compiles the CPU kernels into it where there is a C compiler, and does without them elsewhere."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,12 +17,17 @@ if TYPE_CHECKING:
     from folioscope.model.sam import Sam
     from folioscope.processing import SamProcessor
 
-app = typer.Typer(no_args_is_help=True, help="Convert and export checkpoints.")
+app = typer.Typer(no_args_is_help=True, help="Convert, quantize and export checkpoints.")
 
 
 class Layout(str, Enum):
     hf = "hf"
     meta = "meta"
+
+
+class Integers(str, Enum):
+    int8 = "int8"
+    int4 = "int4"
 
 
 class Exported(str, Enum):
@@ -111,6 +117,35 @@ def _save_folder(model: Sam, target: Path, max_shard_size: str, processor: SamPr
     SamModel(model).save_pretrained(target, max_shard_size=max_shard_size)
     (processor or SamProcessor(SamImageProcessor(**sides))).save_pretrained(target)
     return sorted(path for path in target.iterdir() if path.suffix in (".json", ".safetensors"))
+
+
+@app.command()
+def quantize(
+    source: Annotated[str, typer.Argument(metavar="IN", help="A reader: its folder or hub id.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", file_okay=False, help="The folder to write.")],
+    dtype: Annotated[Integers, typer.Option(help="Of the decoder's matrices; all else stays as stored.")],
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a model on the hub.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a checkpoint that is there.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Write a reader with weights of 8 or 4 bits, for CPUs. It loads as any other does, and at once.
+
+    read --dtype int8 computes the same from the original checkpoint, but quantises it each time.
+    """
+    from folioscope import hub
+    from folioscope.quantize import quantise
+
+    _refuse_overwriting(target, Layout.hf, force)
+    report, folder = Report(quiet), hub.resolve(source, revision=revision)
+    if target.is_dir() and target.samefile(folder):
+        raise InputError(f"{target}: is what is being read; give another folder")
+    quantise(folder, target, dtype.value)
+    for pattern in hub.CONFIG_FILES:
+        for path in folder.glob(pattern):
+            if path.name != "config.json":
+                shutil.copyfile(path, target / path.name)
+    written = (path for path in target.iterdir() if path.suffix in (".json", ".safetensors"))
+    report.data("".join(f"{path}\n" for path in sorted(written)))
 
 
 @app.command()

@@ -40,6 +40,7 @@ def reader(
     steps: Annotated[int, typer.Option(min=1, help="With --data: how many.")] = 200,
     lr: Annotated[float, typer.Option(help="With --data: the highest learning rate.")] = 1e-3,
     device: Annotated[str, typer.Option(help="With --data: where to train: cpu, cuda, mps.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="Evaluate it in float32, bfloat16, float16, int8 or int4.")] = "float32",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for the network; drawing takes a process more.")] = 1,
 ) -> None:
     """Train the reader on pages drawn on the spot or your own; or preview such pages; or measure a checkpoint."""
@@ -49,7 +50,7 @@ def reader(
     if preview or draw:
         _show(out, pages, as_data=draw)
     elif evaluate:
-        _evaluate(model, pages, trial or (), against, out)
+        _evaluate(model, dtype, pages, trial or (), against, out)
     elif data:
         _tune(data, out, init, device, steps=steps, lr=lr, lora=lora, freeze=freeze)
     else:
@@ -65,19 +66,20 @@ def _show(out: Path, pages: int, as_data: bool) -> None:
     typer.echo(save(out, EMBEDDED.stages[-1].style, pages))
 
 
-def _evaluate(model: str | None, count: int, names: Sequence[str], against: str | None, out: Path) -> None:
+def _evaluate(model: str | None, dtype: str, count: int, names: Sequence[str], against: str | None, out: Path) -> None:
     """Print the table row by row; the pages read worst are drawn, for a person to see why."""
     import torch
 
     from folioscope.hub import resolve
+    from folioscope.quantize import choose_precision, load_reader
     from folioscope.tokens import Tokenizer
     from folioscope.train.evaluate import Reading, evaluate, table
     from folioscope.train.preview import save_readings
-    from folioscope.weights import load_ocr
 
+    kind, floats = choose_precision(dtype)
     trials, rival = _trials(names), _rival(against)
     checkpoint = resolve(model)
-    network, _ = load_ocr(checkpoint, dtype=torch.float32)
+    network, _ = load_reader(checkpoint, kind=kind, dtype=floats or torch.float32)
     tokenizer = Tokenizer.from_directory(checkpoint)
     readings: list[Reading] = []
     scores = []

@@ -17,7 +17,7 @@ BUILT = Path(__file__).with_name("_kernels.so")
 
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden", "-fno-math-errno")
 QUIET = ("-fno-trapping-math", "-w", "-lm")
-SECONDS = 300
+SECONDS = 1200
 
 
 def compiler() -> str | None:

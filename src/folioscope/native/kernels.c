@@ -674,35 +674,24 @@ INLINE void N(bf16_rows)(const matrix *m, int64_t block, const row *x, const int
     }
 }
 
-#define EACH(count) case count: N(KIND)(m, block, x, count, out); break;
+#define EACH(kind, count) case count: N(kind)(m, block, x, count, out); break;
+#if LANES == 16
+#define EIGHT(kind) EACH(kind, 8)
+#else
+#define EIGHT(kind)
+#endif
 static void N(tile)(const matrix *m, int64_t block, const row *x, int rows, float (*out)[BLOCK]) {
     const int most = LANES == 16 && m->kind != BF16 ? 8 : LANES == 4 ? 2 : 4; /* what the registers hold */
     for (int some; rows > 0; rows -= some, x += some, out += some) {
-        some = rows < most ? rows : most;
-        if (m->kind == INT8) {
-#define KIND int8_rows
-            switch (some) { EACH(1) EACH(2) EACH(3) EACH(4)
-#if LANES == 16
-            EACH(5) EACH(6) EACH(7) EACH(8)
-#endif
-            }
-#undef KIND
-        } else if (m->kind == INT4) {
-#define KIND int4_rows
-            switch (some) { EACH(1) EACH(2) EACH(3) EACH(4)
-#if LANES == 16
-            EACH(5) EACH(6) EACH(7) EACH(8)
-#endif
-            }
-#undef KIND
-        } else {
-#define KIND bf16_rows
-            switch (some) { EACH(1) EACH(2) EACH(3) EACH(4) }
-#undef KIND
-        }
+        some = rows < 2 ? 1 : rows < 4 ? 2 : rows < 8 ? 4 : 8;
+        some = some < most ? some : most;
+        if (m->kind == INT8) switch (some) { EACH(int8_rows, 1) EACH(int8_rows, 2) EACH(int8_rows, 4) EIGHT(int8_rows) }
+        else if (m->kind == INT4) switch (some) { EACH(int4_rows, 1) EACH(int4_rows, 2) EACH(int4_rows, 4) EIGHT(int4_rows) }
+        else switch (some) { EACH(bf16_rows, 1) EACH(bf16_rows, 2) EACH(bf16_rows, 4) }
     }
 }
 #undef EACH
+#undef EIGHT
 
 static void N(prepare)(int64_t kind, const float *x, int64_t k, row *to) {
     const int64_t wide = padded(k), group = kind == INT4 ? GROUP : wide;
