@@ -113,13 +113,16 @@ def quantised(model: DeepseekOcr, kind: Kind) -> DeepseekOcr:
 
 
 def _linears(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear, Kind | None]]:
-    """Of each linear layer in the table: its parent, its name there, itself, and the kind it always has."""
-    for path, parent in list(model.named_modules()):
-        for name, child in list(parent.named_children()):
-            full = f"{path}.{name}"
-            rows: list[Kind | None] = [special for pattern, special in TABLE if re.fullmatch(pattern, full)]
-            if isinstance(child, nn.Linear) and rows:
-                yield parent, name, child, rows[0]
+    """Of each linear layer in the table: its parent, its name there, itself, and the kind it always has.
+
+    None is held on to, so that the mapped weights of those replaced go back to the system while others are quantised.
+    """
+    for full in [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]:
+        path, _, name = full.rpartition(".")
+        rows: list[Kind | None] = [special for pattern, special in TABLE if re.fullmatch(pattern, full)]
+        if rows:
+            parent = model.get_submodule(path)
+            yield parent, name, getattr(parent, name), rows[0]
 
 
 def prepare(model: DeepseekOcr) -> DeepseekOcr:
