@@ -30,8 +30,10 @@ def test_a_quantised_reader_reads_the_same(checkpoint: Path, tmp_path: Path, kin
     assert str(tmp_path / "small" / "model.safetensors") in result.stdout.split()
     page = Image.new("L", (60, 60), 255)
     page.paste(0, (10, 10, 50, 20))  # or it would count as blank
-    assert Reader.from_pretrained(tmp_path / "small").read(page).pages[0].raw == raw()
-    assert Reader.from_pretrained(checkpoint, dtype=kind).read(page).pages[0].raw == raw()
+    expected = Reader.from_pretrained(checkpoint).read(page).pages[0].raw
+    assert raw() in expected
+    assert Reader.from_pretrained(tmp_path / "small").read(page).pages[0].raw == expected
+    assert Reader.from_pretrained(checkpoint, dtype=kind).read(page).pages[0].raw == expected
 
 
 def test_what_is_refused(checkpoint: Path, tmp_path: Path) -> None:
