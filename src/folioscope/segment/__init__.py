@@ -37,7 +37,7 @@ __all__ = ["EverythingOptions", "Mask", "MaskPrompt", "Scene", "Segmenter"]
 EMBEDDED = hub.SEGMENTER
 
 EMBEDDED_OPTIONS = EverythingOptions(
-    points_per_side=16, pred_iou_thresh=0.45, stability_score_thresh=0.5, stability_score_offset=0.2
+    points_per_side=16, pred_iou_thresh=0.5, stability_score_thresh=0.6, stability_score_offset=0.3
 )
 """A small network thinks less of its masks than a large one does, and its logits are nearer to 0."""
 
