@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from folioscope.batch.records import page_of
 from folioscope.batch.sources import content_of, kind_of
 from folioscope.export import save
 from folioscope.export.json_document import document_json
-from folioscope.pages import UnreadablePage, open_pages
+from folioscope.pages import Source, UnreadablePage, open_pages
 from folioscope.types import Document, InputError, OutputError, PageResult
 
 
@@ -49,14 +49,17 @@ def _document(
     length = max((part["pages"] for part in parts), default=0)
     error = next((part["error"] for part in parts if part["error"]), None)
     pages = {number: PageResult(number, entry.source, (0, 0), "failed", error=error) for number in range(1, length + 1)}
+    content = cache(partial(content_of, entry.source))
     for record in (record for part in parts for record in part["results"]):
         number = record["number"]
-        pages[number] = page_of(record, partial(_picture, entry.source, number, run.settings.dpi, password))
+        pages[number] = page_of(record, partial(_picture, content, number, run.settings.dpi, password))
     return Document(entry.source, tuple(pages.values())), error
 
 
-def _picture(source: str, number: int, dpi: float | None, password: str | None) -> Image.Image:
-    page = next(open_pages(content_of(source), pages=str(number), dpi=dpi, password=password))
+def _picture(
+    content: Callable[[], Callable[[], Source]], number: int, dpi: float | None, password: str | None
+) -> Image.Image:
+    page = next(open_pages(content()(), pages=str(number), dpi=dpi, password=password))
     if isinstance(page, UnreadablePage):
         raise InputError(page.error)
     return page.image

@@ -45,7 +45,7 @@ class Place(Protocol):
 
 
 def place_of(out: str | os.PathLike[str]) -> Place:
-    """The folder of a path, or of a URL such as s3://bucket/run (needs `pip install folioscope[batch]`)."""
+    """The folder of a path, or of a URL such as s3://bucket/run (needs `pip install folioscope[cloud]`)."""
     text = os.fspath(out)
     if text.startswith("file://"):
         text = text.removeprefix("file://")
@@ -120,7 +120,7 @@ class RemoteFolder:
         try:
             from fsspec.core import url_to_fs
         except ImportError as error:
-            raise InputError(f"{url}: needs fsspec: pip install folioscope[batch]") from error
+            raise InputError(f"{url}: needs fsspec: pip install folioscope[cloud]") from error
         try:
             fs, root = url_to_fs(url, skip_instance_cache=False)
         except (ImportError, ValueError) as error:
