@@ -50,8 +50,8 @@ def test_results_hold_no_pictures(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_thousand_pages(tmp_path: Path) -> None:
+def test_hundreds_of_pages(tmp_path: Path) -> None:
+    """Measured: 20 pages 355 MB, 300 pages 371 MB."""
     model = scripted_checkpoint(tmp_path)
-    few, many = (peak(model, pages, tmp_path, save=False) for pages in (20, 2000))
-    print(f"20 pages {few} MB, 2,000 pages {many} MB")
-    assert many - few < 200
+    few, many = (peak(model, pages, tmp_path, save=False) for pages in (20, 300))
+    assert many - few < 60
