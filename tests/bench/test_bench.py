@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from folioscope import hub
 from folioscope.bench import ceilings, report, run, stages
-from folioscope.bench.checkpoint import write_weights
+from folioscope.bench.checkpoint import copy_tokenizer, write_weights
 from folioscope.bench.result import Bench, BenchOptions, Machine, Row, Work
 from folioscope.cli import app
 from folioscope.config import OcrConfig
 from folioscope.model.ocr import DeepseekOcr
+from folioscope.quantize import stored_kind
 from folioscope.types import InputError
 from folioscope.weights import save_sam, to_published
 from folioscope.weights.fitting import hollow
@@ -40,8 +39,7 @@ def reader(tmp_path: Path, tiny_config: dict[str, Any]) -> Path:
     """A folder as the measurement would write it, of a tiny network."""
     model = hollow(lambda: DeepseekOcr(OcrConfig.from_dict(tiny_config)))
     write_weights(tmp_path, model.state_dict(), to_published, torch.float32, shards=2)
-    for file in hub.EMBEDDED.glob("*token*.json"):
-        shutil.copy(file, tmp_path)
+    copy_tokenizer(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(tiny_config), encoding="utf-8")
     return tmp_path
 
@@ -78,6 +76,21 @@ def test_reader_against_transformers(reader: Path) -> None:
     measured = run.bench("reader", options)
     assert all(row.against for row in measured.rows)
     assert "transformers" in report.as_text(measured)
+
+
+def test_a_quantised_reader_is_written_once(
+    tiny_config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tiny(folder: Path, dtype: torch.dtype) -> None:
+        model = hollow(lambda: DeepseekOcr(OcrConfig.from_dict(tiny_config)))
+        write_weights(folder, model.state_dict(), to_published, dtype, shards=1)
+        (folder / "config.json").write_text(json.dumps(tiny_config), encoding="utf-8")
+
+    monkeypatch.setattr(run, "write_reader", tiny)
+    options = BenchOptions("int8", mode="base", runs=1, parts="decode", checkpoint=tmp_path)
+    assert len(run.bench("reader", options).rows) == 2
+    assert stored_kind(tmp_path) == "int8"
+    assert not list(tmp_path.glob(".original-*"))
 
 
 def test_the_command_prints_json_of_one_schema(segmenter: Path) -> None:

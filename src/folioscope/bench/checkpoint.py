@@ -32,9 +32,14 @@ def write_reader(folder: Path, dtype: torch.dtype) -> None:
     """
     model = hollow(lambda: DeepseekOcr(OcrConfig()))
     write_weights(folder, model.state_dict(), to_published, dtype, SHARDS)
+    copy_tokenizer(folder)
+    _finish(folder, READER_CONFIG)
+
+
+def copy_tokenizer(folder: Path) -> None:
+    """The embedded reader's tokenizer, which any vocabulary holds."""
     for file in hub.EMBEDDED.glob("*token*.json"):
         shutil.copy(file, folder)
-    _finish(folder, READER_CONFIG)
 
 
 def write_segmenter(folder: Path, dtype: torch.dtype) -> None:

@@ -14,13 +14,14 @@ import torch
 from folioscope import hub
 from folioscope.bench import ceilings
 from folioscope.bench.against import TheirReader, TheirSegmenter, transformers
-from folioscope.bench.checkpoint import write_reader, write_segmenter
+from folioscope.bench.checkpoint import copy_tokenizer, write_reader, write_segmenter
 from folioscope.bench.probe import probe
 from folioscope.bench.result import Bench, BenchOptions, Row
 from folioscope.bench.stages import reader_rows, segmenter_rows
 from folioscope.bench.systems import OurReader, OurSegmenter
 from folioscope.config import OcrConfig, SamConfig
 from folioscope.native.library import levels
+from folioscope.quantize import QUANTISED, quantise
 from folioscope.storage import read_json
 from folioscope.types import CheckpointError
 
@@ -93,6 +94,21 @@ def _folder(network: str, options: BenchOptions, say: Say) -> Iterator[Path]:
         folder = options.checkpoint or Path(temporary)
         if not (folder / "config.json").is_file():
             say("writing random weights of the published size")
-            write = write_reader if network == "reader" else write_segmenter
-            write(folder, torch.float32 if options.weights == "float32" else torch.bfloat16)
+            folder.mkdir(parents=True, exist_ok=True)
+            _write(network, options.weights, folder, say)
         yield folder
+
+
+def _write(network: str, weights: str, folder: Path, say: Say) -> None:
+    """Weights as a user of this dtype would have them: a reader is quantised once, not whenever it is loaded."""
+    stored = torch.float32 if weights == "float32" else torch.bfloat16
+    if network == "segmenter":
+        write_segmenter(folder, stored)
+    elif weights not in QUANTISED:
+        write_reader(folder, stored)
+    else:
+        with TemporaryDirectory(dir=folder, prefix=".original-") as original:
+            write_reader(Path(original), stored)
+            say(f"quantising them to {weights}")
+            quantise(original, folder, weights)
+            copy_tokenizer(folder)
