@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from folioscope.read import Reader
 
 FORMATS = "md,json,overlay"
+"""Written where nothing is asked for."""
+
+ALL_FORMATS = "md, json, txt, html, hocr, alto, pdf, doctags, csv, overlay"
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def read(
     ],
     output: Output = None,
     formats: Annotated[
-        str | None, typer.Option("--format", help=f"What to write, by commas; without, {FORMATS}.")
+        str | None, typer.Option("--format", help=f"What to write, by commas, of {ALL_FORMATS}; without, {FORMATS}.")
     ] = None,
     prompt: Annotated[
         str, typer.Option(help='markdown, ocr, free, figure, describe, locate:WORDS, or a text with one "<image>".')
