@@ -32,18 +32,22 @@ class Load:
 
 def load(address: str, images: list[bytes], seconds: float, watch: Callable[[], object] = lambda: None) -> Load:
     """Every client asks again and again; each answer must be the one that was got alone."""
-    seen, until = Load(), time.monotonic() + seconds
+    seen = Load()
     with httpx2.Client(timeout=300) as alone:
         expected = [
             text_of(alone.post(f"{address}/v1/chat/completions", json=chat_body(image=image))) for image in images
         ]
 
+    until = time.monotonic() + seconds
+
     def client(number: int) -> None:
+        answered = False
         with httpx2.Client(timeout=300) as session:
-            while time.monotonic() < until:
+            while not answered or time.monotonic() < until:
                 which = number % len(images)
                 answer = session.post(f"{address}/v1/chat/completions", json=chat_body(image=images[which]))
                 seen.statuses[answer.status_code] += 1
+                answered |= answer.status_code != 429
                 if answer.status_code == 429:
                     time.sleep(0.2)
                 elif text_of(answer) != expected[which]:
