@@ -47,23 +47,11 @@ def served(reader: Reader, options: ServeOptions, **more: Any) -> Iterator[str]:
 
 
 @contextmanager
-def process(model: Path, data: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def process(model: Path, data: Path, *more: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The command as a process of its own, and its address; it is killed at the end."""
-    command = (
-        sys.executable,
-        "-m",
-        "folioscope",
-        "serve",
-        "--port",
-        "0",
-        "--model",
-        model,
-        "--data",
-        data,
-        "--slots",
-        "1",
-    )
-    with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as running:
+    options = ("--port", "0", "--model", str(model), "--data", str(data), "--slots", "1", *more)
+    command = (sys.executable, "-m", "folioscope", "serve", *options)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr
         try:
             line = next(line for line in running.stderr if "serving at" in line)

@@ -16,10 +16,11 @@ from PIL import Image
 
 from folioscope.export.masks import coco_rle
 from folioscope.read import Reader
-from folioscope.segment import Segmenter
+from folioscope.segment import EMBEDDED, Segmenter
 from folioscope.serve.options import ServeOptions
-from live_server import data_url, error_of, metric, picture, served
+from live_server import data_url, error_of, metric, picture, process, served
 from random_sam import random_sam
+from scripted import scripted_checkpoint
 
 EVERYTHING = {"points_per_side": 3, "pred_iou_thresh": 0, "stability_score_thresh": 0}
 
@@ -44,13 +45,13 @@ def photo() -> bytes:
 
 
 def embed(address: str, photo: bytes) -> str:
-    answer = httpx2.post(f"{address}/v1/segment/embeddings", files={"file": photo}).json()
+    answer = httpx2.post(f"{address}/v1/segment/embeddings", files={"file": photo}, timeout=60).json()
     assert answer["size"] == [90, 60]
     return answer["id"]
 
 
 def cut(address: str, **fields: Any) -> httpx2.Response:
-    return httpx2.post(f"{address}/v1/segment", json=fields)
+    return httpx2.post(f"{address}/v1/segment", json=fields, timeout=60)
 
 
 def test_clicks_on_an_embedded_picture(address: str, segmenter: Segmenter, photo: bytes) -> None:
@@ -122,6 +123,21 @@ def test_refusals(address: str, fields: dict[str, Any], status: int, code: str) 
 def test_a_server_without_a_segmenter_says_so(server: str) -> None:
     for route in ("segment", "segment/embeddings", "segment/all"):
         assert error_of(httpx2.post(f"{server}/v1/{route}", files={"file": picture()}))[:2] == (404, "no_segmenter")
+
+
+@pytest.mark.skipif(not EMBEDDED.is_dir(), reason="no segmenter comes with this installation")
+def test_processes_find_one_anothers_scenes(photo: bytes, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    model = scripted_checkpoint(tmp_path / "model")
+    with process(model, tmp_path / "data", "--workers", "2") as (running, address):
+        scene = embed(address, photo)
+        answers = [cut(address, scene=scene, points=[[30, 20]]) for _ in range(8)]
+        assert [answer.status_code for answer in answers] == [200] * 8
+        assert len({answer.text for answer in answers}) == 1
+        assert len(list((tmp_path / "data" / "scenes").iterdir())) == 1
+        assert error_of(cut(address, scene="../../model/../x" + "y" * 6, points=[[3, 3]]))[:2] == (404, "no_scene")
+        running.terminate()
+        running.wait(timeout=60)
 
 
 def test_scenes_are_forgotten(scripted: Reader, segmenter: Segmenter, photo: bytes, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def serve(
     upload_seconds: Annotated[float, serve_option("upload_seconds")] = ServeOptions.upload_seconds,
     queue: Annotated[int, serve_option("queue")] = ServeOptions.queue,
     slots: Annotated[int, serve_option("slots")] = ServeOptions.slots,
+    workers: Annotated[int, serve_option("workers")] = ServeOptions.workers,
     scene_megabytes: Annotated[float, serve_option("scene_megabytes")] = ServeOptions.scene_megabytes,
     scene_minutes: Annotated[float, serve_option("scene_minutes")] = ServeOptions.scene_minutes,
     allow_url: Annotated[list[str] | None, serve_option("allow_url", metavar="HOST")] = None,

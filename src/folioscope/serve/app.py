@@ -60,6 +60,7 @@ def create_app(
         desk = Desk(reader, metrics, queue=options.queue, slots=options.slots)
         cutter = Cutter(metrics, queue=options.queue, seconds=options.max_seconds) if segmenter else None
         seconds, room = 60 * options.scene_minutes, int(1e6 * options.scene_megabytes)
+        shared = options.data / "scenes" if options.workers > 1 else None
         app.state.folioscope = State(
             options=options,
             metrics=metrics,
@@ -67,7 +68,7 @@ def create_app(
             desk=desk,
             segmenter=segmenter,
             cutter=cutter,
-            scenes=Scenes(metrics, most_bytes=room, seconds=seconds),
+            scenes=Scenes(metrics, most_bytes=room, seconds=seconds, folder=shared),
             jobs=jobs,
             runner=(runner := Runner(jobs, reader, desk, options)),
             name=name,

@@ -29,6 +29,7 @@ class ServeOptions:
         upload_seconds: Seconds a request's body may take to arrive.
         queue: Requests that may wait for a model; the next is told to come again (429).
         slots: Pages decoded together.
+        workers: Processes, each with models of its own; a request goes to any of them.
         scene_megabytes: Memory for embedded images; the one used least recently goes first.
         scene_minutes: An embedded image is forgotten when it was not used for so long.
         allow_url: Hosts that pictures may be fetched from, never at private addresses; none is none.
@@ -50,6 +51,7 @@ class ServeOptions:
     upload_seconds: float = 60
     queue: int = 64
     slots: int = 8
+    workers: int = 1
     scene_megabytes: float = 512
     scene_minutes: float = 30
     allow_url: tuple[str, ...] = ()

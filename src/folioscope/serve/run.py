@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import multiprocessing
 import socket
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -40,18 +42,42 @@ def run(
         CheckpointError: A model cannot be loaded.
     """
     with _listen(host, port) as listening:
-        reader = Reader.from_pretrained(model, device=device, **how)
-        cutter = segmenter_of(segmenter, device)
-        app = create_app(reader, options, segmenter=cutter, name=name_of(model), hosts=_names(host))
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=int(options.grace_seconds) or 1,
-            server_header=False,
-        )
-        print(f"folioscope: serving at {_address(host, listening)}, Ctrl-C ends it", file=sys.stderr, flush=True)
-        uvicorn.Server(config).run(sockets=[listening])
+        models = {"model": model, "segmenter": segmenter, "device": device, **how}
+        arguments = (listening, options, _names(host), models)
+        spawn = multiprocessing.get_context("spawn")
+        others = [spawn.Process(target=_serve, args=arguments) for _ in range(options.workers - 1)]
+        for other in others:
+            other.start()
+        try:
+            _serve(*arguments, told=f"serving at {_address(host, listening)}, Ctrl-C ends it")
+        finally:
+            for other in others:
+                other.terminate()  # the signal that lets it finish what runs
+                other.join()
+
+
+def _serve(
+    listening: socket.socket,
+    options: ServeOptions,
+    hosts: Sequence[str] | None,
+    models: Mapping[str, Any],
+    told: str = "",
+) -> None:
+    """One process: its models, its application, the socket that all share."""
+    how = {name: value for name, value in models.items() if name not in ("model", "segmenter")}
+    reader = Reader.from_pretrained(models["model"], **how)
+    cutter = segmenter_of(models["segmenter"], models["device"])
+    app = create_app(reader, options, segmenter=cutter, name=name_of(models["model"]), hosts=hosts)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=int(options.grace_seconds) or 1,
+        server_header=False,
+    )
+    if told:
+        print(f"folioscope: {told}", file=sys.stderr, flush=True)
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 def segmenter_of(asked: str | None, device: str) -> Segmenter | None:
