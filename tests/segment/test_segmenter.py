@@ -15,6 +15,8 @@ from folioscope.masks import Mask, MaskPrompt
 from folioscope.segment import Scene, Segmenter
 from folioscope.types import CheckpointError, InputError, OutputError
 from folioscope.views import SamFrame, unmap_masks
+from folioscope.vision import quicken
+from folioscope.vision.linear import multiplies_integers
 from folioscope.weights import save_sam
 from random_sam import GRID, SMALL, random_sam
 
@@ -182,6 +184,15 @@ def test_bfloat16_embeddings_are_kept(tmp_path: Path) -> None:
     assert first.dtype == torch.bfloat16
     assert torch.equal(first, second)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.skipif(not multiplies_integers(), reason="no instructions for int8 here")
+def test_embeddings_of_integers_are_kept_apart(tmp_path: Path) -> None:
+    model = random_sam().to(torch.bfloat16)
+    Segmenter(model).embed(picture(*SIZE), keep_in=tmp_path)
+    quicken(model, "int8")
+    Segmenter(model).embed(picture(*SIZE), keep_in=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_plain_mask_becomes_logits(scene: Scene) -> None:

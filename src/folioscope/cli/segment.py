@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from folioscope.cli.inputs import sources_of
-from folioscope.cli.options import Device, Dtype, Force, Output, Quiet, Revision, with_options_of
+from folioscope.cli.options import Device, Force, Output, Quiet, Revision, with_options_of
 from folioscope.cli.prompts import BOX, POINT, Asked, asked_objects
 from folioscope.cli.report import Report
 from folioscope.masks import EverythingOptions, Mask
@@ -78,7 +78,7 @@ def segment(
     ] = None,
     revision: Revision = None,
     device: Device = "auto",
-    dtype: Dtype = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16; int8 on a CPU.")] = "auto",
     force: Force = False,
     quiet: Quiet = False,
     **grid: Any,

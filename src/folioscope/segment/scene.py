@@ -109,8 +109,9 @@ def kept(folder: str | Path, page: Page, encoder: nn.Module, embed: Callable[[],
 
 
 def _digest(image: Image.Image, encoder: nn.Module) -> str:
-    """Of the image's pixels and of every weight, name, shape and dtype of the encoder."""
-    digest = hashlib.sha256(f"{image.size}".encode() + image.tobytes())
+    """Of the image's pixels, of every weight, name, shape and dtype of the encoder, and of how it multiplies."""
+    kind = getattr(encoder, "kind", None)  # integers, of an encoder on the CPU
+    digest = hashlib.sha256(f"{image.size}{kind or ''}".encode() + image.tobytes())
     for name, weight in encoder.state_dict().items():
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
         digest.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
