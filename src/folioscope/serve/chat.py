@@ -27,7 +27,7 @@ from folioscope.types import InputError, PageResult, StreamEvent
 
 router = APIRouter(tags=["chat"], responses=REFUSALS)
 
-FINISH = dict.fromkeys(("ok", "retried", "rotated", "fallback", "blank"), "stop")
+FINISH: dict[str, str] = dict.fromkeys(("ok", "retried", "rotated", "fallback", "blank"), "stop")
 """Of a page's status; the others were cut: "length"."""
 
 
