@@ -52,3 +52,9 @@ def test_most_functions_are_short(source_functions: dict[str, int]) -> None:
 
 def test_no_file_is_a_drawer() -> None:
     assert [name(path) for path in SOURCE + TESTS if path.stem in DRAWERS or path.parent.name in DRAWERS] == []
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """pytest imports them by their names alone."""
+    names = [path.name for path in TESTS]
+    assert sorted(names) == sorted(set(names))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from folioscope.native.build import SOURCE, cached, compile_kernels, compiler
+from folioscope.native.build import SOURCES, cached, compile_kernels, compiler
 from folioscope.native.library import levels
 
 STATE = "from folioscope.native import available, library; print(available(), library.levels())"
@@ -78,6 +78,6 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert run.stdout.strip() == "0"
 
 
-def test_the_source_is_what_the_cache_is_named_after() -> None:
-    assert SOURCE.is_file()
+def test_the_sources_are_what_the_cache_is_named_after() -> None:
+    assert all(source.is_file() for source in SOURCES)
     assert cached().name.startswith("kernels-")
