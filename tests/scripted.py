@@ -60,13 +60,13 @@ def sheet(size: tuple[int, int] = (100, 200)) -> Image.Image:
     return image
 
 
-def sheets(count: int, lost: int = 0, size: str = "100 50") -> bytes:
-    """A PDF of such pages, 100 x 50 points each; it claims `lost` more, which are not there."""
+def sheets(count: int, lost: int = 0, size: str = "100 50", again: int = 1) -> bytes:
+    """A PDF of such pages, 100 x 50 points each, all of them `again` times; it claims `lost` more, not there."""
     width, height = map(int, size.split())
     drawing = f"{0.2 * width} {0.1 * height} {0.6 * width} {0.2 * height} re f"
     page = f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 {size}]/Contents {3 + count} 0 R>>"
-    kids = " ".join(f"{number} 0 R" for number in [*range(3, 3 + count), *[999] * lost])
-    return pdf(*[page] * count, stream(drawing), kids=kids, count=count + lost)
+    kids = " ".join(f"{number} 0 R" for number in [*[*range(3, 3 + count)] * again, *[999] * lost])
+    return pdf(*[page] * count, stream(drawing), kids=kids, count=count * again + lost)
 
 
 def raw(prompt: str = "markdown") -> str:
