@@ -12,7 +12,7 @@ from conftest import ROOT
 
 LAYERS = (
     ("types",),
-    ("config", "docstrings", "masks"),
+    ("config", "docstrings", "masks", "records"),
     (
         *("model", "pages", "views", "tokens", "grounding", "sampling", "repetition", "ink", "storage", "placement"),
         "native",

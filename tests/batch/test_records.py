@@ -8,7 +8,8 @@ from dataclasses import replace
 from PIL import Image
 
 from folioscope.batch.jsonl import lines_of, values_in
-from folioscope.batch.records import page_of, page_record
+from folioscope.batch.records import page_record
+from folioscope.records import page_of
 from folioscope.types import Attempt, Line, PageResult, Region, Usage
 
 PAGE = PageResult(

@@ -14,11 +14,11 @@ from PIL import Image
 
 from folioscope.batch.jsonl import lines_of, values_in
 from folioscope.batch.plan import Entry, Item, Run
-from folioscope.batch.records import page_of
 from folioscope.batch.sources import content_of, kind_of
 from folioscope.export import save
 from folioscope.export.json_document import document_json
 from folioscope.pages import Source, UnreadablePage, open_pages
+from folioscope.records import page_of
 from folioscope.types import Document, InputError, OutputError, PageResult
 
 
