@@ -15,11 +15,13 @@ from folioscope.train.render import PageStyle, TrainingPage, render_page
 from folioscope.types import InputError
 
 HEADER = r"<\|ref\|>(\w+)<\|/ref\|><\|det\|>\[\[(\d+), (\d+), (\d+), (\d+)\]\]<\|/det\|>\n"
+HEADING = re.compile(r"<\|ref\|>\w+<\|/ref\|><\|det\|>\[\[(?P<from>\d+, \d+), (?P<to>\d+, \d+)\]\]<\|/det\|>")
 BLOCK = re.compile(HEADER + r"((?:[^\n]+\n)*)\n")
 
 PLAIN = PageStyle(degrade=0)
 DENSE = PageStyle(side=400, lines=(6, 14), type_px=(9, 13), layout=1, degrade=0)
 ROUGH = PageStyle(side=320, lines=(2, 8), type_px=(12, 20), layout=0.8, degrade=1, strength=2)
+MIXED = PageStyle(side=480, lines=(8, 16), type_px=(9, 13), layout=1, columns=0.7, tables=0.5, degrade=0)
 STYLES = [pytest.param(PLAIN, id="plain"), pytest.param(DENSE, id="dense"), pytest.param(ROUGH, id="rough")]
 
 
@@ -93,14 +95,46 @@ def test_every_glyph_is_on_the_page_and_has_its_place(style: PageStyle) -> None:
         assert all(same)
 
 
-def test_grounded_places_are_the_plain_places() -> None:
+@pytest.mark.parametrize("style", [DENSE, MIXED])
+def test_grounded_places_are_the_plain_places_behind_the_corners_of_boxes(style: PageStyle) -> None:
     for seed in range(25):
-        page = render_page(DENSE, seed)
-        grounded, plain = (places[~np.isnan(places[:, 0])] for places in (page.grounded_xy, page.plain_xy))
-        np.testing.assert_array_equal(grounded, plain)
+        page = render_page(style, seed)
+        grounded, plain = page.grounded_xy.copy(), page.plain_xy
+        for match, (_, box, _) in zip(HEADING.finditer(page.grounded), blocks(page), strict=True):
+            for name, corner in (("from", box[:2]), ("to", box[2:])):
+                places = grounded[match.start(name) : match.end(name)]
+                np.testing.assert_allclose(places, np.tile(corner, (len(places), 1)), atol=0.6)
+            grounded[match.start() : match.end()] = np.nan
+        glyphs = grounded[~np.isnan(grounded[:, 0])]
+        spoken = plain[[not character.isspace() for character in page.plain]]
+        assert {tuple(place) for place in spoken.tolist()} <= {tuple(place) for place in glyphs.tolist()}
 
 
-@pytest.mark.parametrize("style", [PLAIN, DENSE])
+def test_tables_are_rows_of_cells_and_stand_beside_other_columns() -> None:
+    tables = pages_in_columns = 0
+    for seed in range(40):
+        page = render_page(MIXED, seed)
+        found = blocks(page)
+        for label, _, content in found:
+            assert (label == "table") == content.startswith("<table>")
+            if label != "table":
+                continue
+            tables += 1
+            rows = re.fullmatch(r"<table>(.+)</table>", content)
+            assert rows
+            cells = [row.split("</td><td>") for row in re.findall(r"<tr><td>(.+?)</td></tr>", rows[1])]
+            assert len({len(row) for row in cells}) == 1
+            assert len(cells) >= 2
+            assert "\n".join(map(" ".join, cells)) in page.plain
+        boxes = np.array([box for _, box, _ in found])
+        pages_in_columns += bool((boxes[:-1, 2] < boxes[1:, 0]).any())
+        overlaps = [(np.minimum(a[2:], b[2:]) > np.maximum(a[:2], b[:2]) + 1.5).all() for a in boxes for b in boxes]
+        assert sum(overlaps) == len(boxes)
+    assert tables > 10
+    assert pages_in_columns > 10
+
+
+@pytest.mark.parametrize("style", [PLAIN, DENSE, MIXED])
 def test_boxes_hold_all_the_ink_and_are_tight(style: PageStyle) -> None:
     for seed in range(25):
         page = render_page(style, seed)

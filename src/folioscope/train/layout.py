@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from folioscope.train import degrade, fonts, texts
+from folioscope.train import degrade, fonts, tables, texts
 from folioscope.train.fonts import Split
 from folioscope.train.typesetting import Row, bulleted, ink_width, paragraph
 from folioscope.types import InputError
 
 _NARROWEST = 0.4  # of the side
+_NARROWEST_COLUMN = 9  # times the size of the type
 _BULLETS = "•–-"
 
 
@@ -31,6 +32,8 @@ class PageStyle:
         fonts: Which split of the type faces.
         texts: Which split of the sentences and words.
         strength: Of the damage: 1 is mild, 2 a bad scan; also the largest skew in degrees.
+        columns: Probability of two columns, under one title or none, where the page is wide enough.
+        tables: Probability of a table on a page of several blocks.
     """
 
     side: int = 384
@@ -42,6 +45,8 @@ class PageStyle:
     fonts: Split = "train"
     texts: Split = "train"
     strength: float = 1.0
+    columns: float = 0.0
+    tables: float = 0.0
 
     def __post_init__(self) -> None:
         roomy = 2.5 * self.type_px[1] <= _NARROWEST * self.side
@@ -68,11 +73,20 @@ class Line:
 
 @dataclass(frozen=True)
 class Block:
-    """Lines under one label, or a picture: `box` in page pixels and no lines."""
+    """What stands under one label.
+
+    Attributes:
+        lines: Of type; of a table its cells, row by row.
+        box: Of a picture, in page pixels; it has no lines.
+        cells: In each row of a table.
+        rules: Lines drawn in a table, x1, y1, x2, y2 in page pixels, both ends inked.
+    """
 
     label: str
     lines: tuple[Line, ...] = ()
     box: tuple[int, int, int, int] | None = None
+    cells: int = 0
+    rules: tuple[tuple[int, int, int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,7 +101,7 @@ class Plan:
 
 @dataclass
 class _Column:
-    """The strip of page being filled, top to bottom."""
+    """The strip of page being filled, top to bottom; `headed` if it needs no title."""
 
     style: PageStyle
     rng: np.random.Generator
@@ -100,6 +114,7 @@ class _Column:
     body_px: int
     leading: float
     blocks: list[Block] = field(default_factory=list)
+    headed: bool = False
 
 
 def plan_page(style: PageStyle, rng: np.random.Generator) -> Plan:
@@ -116,9 +131,28 @@ def plan_page(style: PageStyle, rng: np.random.Generator) -> Plan:
         style, rng, margin, width - 2 * margin, margin, height - margin, count,
         _page_designs(style, rng), body_px, float(rng.uniform(0.95, 1.35)),
     )  # fmt: skip
-    _fill(column)
-    blocks = _spread(column.blocks, column.bottom - column.top, rng)
+    strips = _halved(column) if style.columns and rng.random() < style.columns else [column]
+    blocks = tuple(block for strip in strips for block in _filled(strip))
     return Plan((width, height), blocks, angle, damaged)
+
+
+def _halved(column: _Column) -> list[_Column]:
+    """A strip for the title, without room for more, and two beside one another below it; or the column as it is."""
+    gutter = round(column.body_px * column.rng.uniform(1, 2))
+    width = (column.width - gutter) // 2
+    if width < _NARROWEST_COLUMN * column.body_px or column.lines_left < 4:
+        return [column]
+    if column.rng.random() < 0.6:
+        _add_text(column, "title", 1)
+    left, right = column.left, column.left + width + gutter
+    count, top = -(-column.lines_left // 2), column.top
+    halves = [replace(column, left=x, width=width, lines_left=count, blocks=[], headed=True) for x in (left, right)]
+    return [replace(column, lines_left=0, bottom=top), *halves]
+
+
+def _filled(column: _Column) -> tuple[Block, ...]:
+    _fill(column)
+    return _spread(column.blocks, column.bottom - column.top, column.rng)
 
 
 def _page_size(style: PageStyle, rng: np.random.Generator, text_height: float) -> tuple[int, int]:
@@ -141,9 +175,11 @@ def _fill(column: _Column) -> None:
     if rng.random() >= column.style.layout:
         _add_text(column, "text", column.lines_left)
         return
-    if column.lines_left >= 2 and rng.random() < 0.6:
+    if not column.headed and column.lines_left >= 2 and rng.random() < 0.6:
         _add_text(column, "title", int(rng.integers(1, 2 + (column.lines_left > 3))))
     picture_due = rng.random() < 0.3
+    if column.style.tables and rng.random() < column.style.tables:
+        _add_table(column)
     while column.lines_left > 0:
         before = column.lines_left
         if picture_due and rng.random() < 0.5:
@@ -186,6 +222,30 @@ def _add_text(column: _Column, label: str, count: int) -> None:
     column.blocks.append(Block(label, lines))
     column.lines_left -= len(lines)
     column.top = lines[-1].baseline - type_face.ascent + round(step * rng.uniform(1.4, 2))
+
+
+def _add_table(column: _Column) -> None:
+    """Two to four columns and up to six rows, where there is room for two of each."""
+    rng = column.rng
+    face, type_face = _choose_face(column, "table")
+    step = round((type_face.ascent + type_face.descent) * rng.uniform(1.1, 1.4))
+    most = min((column.bottom - column.top - 2) // step, column.lines_left, 6)
+    widest = min(column.width // (5 * column.body_px), 4)
+    if most < 2 or widest < 2:
+        return
+    size = int(rng.integers(2, widest + 1)), int(rng.integers(2, most + 1))
+    stream = texts.word_stream(rng, column.style.texts, max(0.4, column.style.random_share), fonts.alphabet(face))
+    table = tables.typeset(stream, type_face, size, column.width, step, rng)
+    lines = [
+        Line(text, text, column.left + round(x), column.top + row * step + type_face.ascent + 2, type_face)
+        for row, cells in enumerate(table.rows)
+        for text, x in cells
+    ]
+    left, top = column.left, column.top
+    rules = tuple((x1 + left, y1 + top, x2 + left, y2 + top) for x1, y1, x2, y2 in table.rules)
+    column.blocks.append(Block("table", tuple(lines), cells=size[0], rules=rules))
+    column.lines_left -= size[1]
+    column.top += size[1] * step + round(step * rng.uniform(0.3, 0.8))
 
 
 def _choose_face(column: _Column, label: str) -> tuple[fonts.Face, fonts.Typeface]:
@@ -247,7 +307,8 @@ def _spread(blocks: list[Block], room: int, rng: np.random.Generator) -> tuple[B
 
 def _moved(block: Block, down: int) -> Block:
     lines = tuple(replace(line, baseline=line.baseline + down) for line in block.lines)
+    rules = tuple((x1, y1 + down, x2, y2 + down) for x1, y1, x2, y2 in block.rules)
     if block.box is None:
-        return replace(block, lines=lines)
+        return replace(block, lines=lines, rules=rules)
     x1, y1, x2, y2 = block.box
     return replace(block, box=(x1, y1 + down, x2, y2 + down))

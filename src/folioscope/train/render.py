@@ -15,6 +15,7 @@ __all__ = ["PageStyle", "TrainingPage", "render_page"]
 
 _MARKUP = {"title": "# ", "sub_title": "## "}
 _GRID = 999  # boxes in answers are in 999ths of the page
+_WITHIN = 1e-3  # pixels by which the last pixel's edge is on the page still
 Colour = tuple[int, int, int]
 
 
@@ -27,7 +28,8 @@ class TrainingPage:
         grounded: The answer to the Markdown prompt, in the published grammar.
         plain: The answer to "Free OCR.".
         grounded_xy: (len(grounded), 2) float32, the middle of the glyph that each character stands for; of the gap
-            for blanks within a line; NaN for markup and line breaks.
+            for blanks within a line; the corner of the block for the numbers of its box; NaN for other markup and
+            line breaks.
         plain_xy: The same for `plain`.
         glyphs: (n, 5) float32, one row a visible glyph: code point, x1, y1, x2, y2; its advance across, its ink down.
     """
@@ -40,6 +42,21 @@ class TrainingPage:
     glyphs: np.ndarray
 
 
+@dataclass(frozen=True)
+class _Marks:
+    """What is written around lines, or around the rows and cells of a table."""
+
+    before: str = ""
+    before_row: str = ""
+    between: str = " "
+    after_row: str = "\n"
+    after: str = ""
+
+
+_LINES = _Marks()
+_TABLE = _Marks("<table>", "<tr><td>", "</td><td>", "</td></tr>", "</table>\n")
+
+
 @dataclass
 class _Answer:
     """Text being written, with a place for every character."""
@@ -49,6 +66,10 @@ class _Answer:
 
     def markup(self, text: str) -> None:
         self.write(text, np.full((len(text), 2), np.nan))
+
+    def markup_at(self, text: str, x: float, y: float) -> None:
+        """Markup that says where something is."""
+        self.write(text, np.full((len(text), 2), (x, y)))
 
     def write(self, text: str, centres: np.ndarray) -> None:
         self.parts.append(text)
@@ -103,6 +124,8 @@ def _draw_block(image: Image.Image, block: Block, ink: Colour, rng: np.random.Ge
     if block.box is not None:
         draw_picture(image, block.box, rng)
     draw = ImageDraw.Draw(image)
+    for rule in block.rules:
+        draw.line(rule, fill=ink)
     for line in block.lines:
         draw.text((line.x, line.baseline), line.text, fill=ink, font=line.face.font, anchor="ls")
 
@@ -129,10 +152,10 @@ def _turn(boxes: np.ndarray, matrix: degrade.Matrix) -> np.ndarray:
 def _describe(image: Image.Image, blocks: list[tuple[Block, list[_SetLine]]], matrix: degrade.Matrix) -> TrainingPage:
     grounded, plain = _Answer(), _Answer()
     for block, lines in blocks:
-        grounded.markup(_reference(block, lines, matrix, image.size))
+        _write_reference(grounded, block, lines, matrix, image.size)
         grounded.markup(_MARKUP.get(block.label, ""))
-        for answer in (grounded, plain):
-            _write_lines(answer, lines)
+        _write_rows(grounded, block, lines, _TABLE if block.cells else _LINES)
+        _write_rows(plain, block, lines, _LINES)
         grounded.markup("\n")
         plain.markup("\n" if lines else "")
     visible = [row for _, lines in blocks for line in lines for row in _visible(line)]
@@ -141,22 +164,37 @@ def _describe(image: Image.Image, blocks: list[tuple[Block, list[_SetLine]]], ma
     return TrainingPage(image, grounded_text, plain_text, grounded_xy, plain_xy, glyphs)
 
 
-def _reference(block: Block, lines: list[_SetLine], matrix: degrade.Matrix, size: tuple[int, int]) -> str:
-    ink = np.concatenate([_inked(line) for line in lines]) if lines else _turn(np.array([block.box], float), matrix)
+def _write_reference(
+    answer: _Answer, block: Block, lines: list[_SetLine], matrix: degrade.Matrix, size: tuple[int, int]
+) -> None:
+    """The label and the box, whose numbers stand for the block's left top and right bottom corners."""
+    drawn = [*block.rules, block.box] if block.box else list(block.rules)
+    ink = np.concatenate([*(_inked(line) for line in lines), _turn(np.array(drawn, float).reshape(-1, 4), matrix)])
     page = np.array([*size, *size])
-    hull = np.concatenate([ink[:, :2].min(0), ink[:, 2:].max(0)])
-    x1, y1, x2, y2 = (np.clip(hull, 0, page) / page * _GRID).round().astype(int)
-    return f"<|ref|>{block.label}<|/ref|><|det|>[[{x1}, {y1}, {x2}, {y2}]]<|/det|>\n"
+    corners = np.clip(np.concatenate([ink[:, :2].min(0), ink[:, 2:].max(0)]), 0, page - _WITHIN)
+    x1, y1, x2, y2 = (corners / page * _GRID).round().astype(int)
+    answer.markup(f"<|ref|>{block.label}<|/ref|><|det|>[[")
+    answer.markup_at(f"{x1}, {y1}", *corners[:2])
+    answer.markup(", ")
+    answer.markup_at(f"{x2}, {y2}", *corners[2:])
+    answer.markup("]]<|/det|>\n")
 
 
 def _inked(line: _SetLine) -> np.ndarray:
     return line.ink[[character != " " for character in line.line.text]]
 
 
-def _write_lines(answer: _Answer, lines: list[_SetLine]) -> None:
-    for line in lines:
-        answer.write(line.line.spoken, (line.boxes[:, :2] + line.boxes[:, 2:]) / 2)
-        answer.markup("\n")
+def _write_rows(answer: _Answer, block: Block, lines: list[_SetLine], marks: _Marks) -> None:
+    """A line is a row, and so are the cells of a row of a table."""
+    in_row = block.cells or 1
+    answer.markup(marks.before if lines else "")
+    for start in range(0, len(lines), in_row):
+        answer.markup(marks.before_row)
+        for index, line in enumerate(lines[start : start + in_row]):
+            answer.markup(marks.between if index else "")
+            answer.write(line.line.spoken, (line.boxes[:, :2] + line.boxes[:, 2:]) / 2)
+        answer.markup(marks.after_row)
+    answer.markup(marks.after if lines else "")
 
 
 def _visible(line: _SetLine) -> list[tuple[float, ...]]:
