@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from folioscope.train import degrade
-from folioscope.train.layout import Block, Line, PageStyle, plan_page
+from folioscope.train.layout import Block, Line, PageStyle
 from folioscope.train.pictures import draw_picture
+from folioscope.train.planning import plan_page
 
 __all__ = ["PageStyle", "TrainingPage", "render_page"]
 
