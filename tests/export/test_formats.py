@@ -59,15 +59,15 @@ def text_of(saved: Path, name: str) -> str:
     return (saved / name).read_text(encoding="utf-8")
 
 
-def hocr_words(saved: Path) -> list[Word]:
-    root = ET.fromstring(text_of(saved, "a.hocr").replace("<!DOCTYPE html>", ""))
+def hocr_words(path: Path) -> list[Word]:
+    root = ET.fromstring(path.read_text(encoding="utf-8").replace("<!DOCTYPE html>", ""))
     words = [node for node in root.iter() if node.get("class") == "ocrx_word"]
     boxes = [re.search(r"bbox (\d+) (\d+) (\d+) (\d+)", node.get("title", "")) for node in words]
     return [(node.text or "", tuple(map(int, box.groups()))) for node, box in zip(words, boxes, strict=True) if box]
 
 
-def alto_words(saved: Path) -> list[Word]:
-    root = ET.fromstring((saved / "a.alto.xml").read_bytes())
+def alto_words(path: Path) -> list[Word]:
+    root = ET.fromstring(path.read_bytes())
     words = []
     for node in root.iter(f"{{{NAMESPACE}}}String"):
         left, top, width, height = (int(node.get(name, "")) for name in ("HPOS", "VPOS", "WIDTH", "HEIGHT"))
@@ -86,8 +86,8 @@ def test_lines_are_found_in_the_ink(document: Document) -> None:
 
 
 def test_words_and_boxes_agree_between_hocr_and_alto(saved: Path) -> None:
-    words = hocr_words(saved)
-    assert words == alto_words(saved)
+    words = hocr_words(saved / "a.hocr")
+    assert words == alto_words(saved / "a.alto.xml")
     assert [word for word, _ in words][:4] == ["A", "title", "Ünïted", "wörds"]
     assert "<tags>" in [word for word, _ in words]
 
@@ -107,7 +107,7 @@ def test_the_pdf_is_searched_where_the_words_stand(saved: Path) -> None:
     scale = page.get_width() / SIZE[0]
     text = page.get_textpage()
     assert {*LINES[0].split(), "title", "second", "12"} <= set(text.get_text_range().split())
-    for word, (left, top, right, bottom) in hocr_words(saved):
+    for word, (left, top, right, bottom) in hocr_words(saved / "a.hocr"):
         if word in ("title", "wörds", "漢字", "second"):
             found = text.search(word, match_case=True).get_next()
             assert found, word

@@ -5,6 +5,7 @@ Boxes are whole numbers of a 500 by 500 grid; tables are written in OTSL. Source
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from folioscope.export.plain import plain
@@ -30,6 +31,8 @@ _TAGS = {
     "list_item": "list_item",
 }
 """The tag of a label; others are text."""
+
+_TAG_LIKE = re.compile(r"<(?=.*>)", re.DOTALL)
 
 
 def doctags(document: Document) -> str:
@@ -76,9 +79,9 @@ def _otsl_cell(cell: Cell, down: int, across: int) -> str:
     if down or across:
         return "<lcel>" if not down else "<ucel>" if not across else "<xcel>"
     kind = ("ched" if cell.heading else "fcel") if cell.text else "ecel"
-    return f"<{kind}>{_clean(cell.text)}"
+    return f"<{kind}>" + cell.text.replace("<", "&lt;")  # a cell ends at the next "<"
 
 
 def _clean(text: str) -> str:
-    """Without what could be taken for a tag."""
-    return text.replace("<", "&lt;").replace(">", "&gt;")
+    """Without what docling's parser, which knows no entities, would take for a tag and drop; the rest as it stands."""
+    return _TAG_LIKE.sub("&lt;", text)

@@ -39,7 +39,7 @@ def text_file(name: str, text: str) -> File:
 
 
 def xml_text(text: str) -> str:
-    """The text without what XML cannot hold: control characters and halves of surrogate pairs."""
+    """The text without what XML and HTML cannot hold: control characters and halves of surrogate pairs."""
     return _NOT_XML.sub("\ufffd", text)
 
 

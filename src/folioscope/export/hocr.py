@@ -16,7 +16,10 @@ _HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 <title>{title}</title>
 <meta http-equiv="Content-Type" content="text/html;charset=utf-8" />
 <meta name="ocr-system" content="folioscope" />
-<meta name="ocr-capabilities" content="ocr_page ocr_carea ocr_line ocrx_word ocrp_wconf" />
+<meta name="ocr-capabilities" content="ocr_page ocr_carea ocr_photo ocr_line ocrx_word ocrp_wconf" />
+<meta name="ocr-number-of-pages" content="{count}" />
+<meta name="ocr-langs" content="unknown" />
+<meta name="ocr-scripts" content="unknown" />
 </head>
 <body>
 """
@@ -25,12 +28,14 @@ _HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 def hocr(document: Document) -> str:
     """The document as hOCR text; boxes are whole pixels of the page, words without a known box have a reckoned one."""
     pages = "".join(_page(page) for page in document.pages)
-    return _HEAD.format(title=escape(xml_text(document.source))) + pages + "</body>\n</html>\n"
+    head = _HEAD.format(title=escape(xml_text(document.source)), count=len(document.pages))
+    return f"{head}{pages}</body>\n</html>\n"
 
 
 def _page(page: PageResult) -> str:
     number, (width, height) = page.number, page.size
-    title = f"image {quoteattr(xml_text(page.source))}; bbox 0 0 {width} {height}; ppageno {number - 1}"
+    image = xml_text(page.source).replace('"', "'")
+    title = f'image "{image}"; bbox 0 0 {width} {height}; ppageno {number - 1}'
     blocks = "".join(_block(block, f"{number}_{index}") for index, block in enumerate(placed_blocks(page), 1))
     return f"<div class='ocr_page' id='page_{number}' title={quoteattr(title)}>\n{blocks}</div>\n"
 
@@ -38,8 +43,8 @@ def _page(page: PageResult) -> str:
 def _block(block: TextBlock, number: str) -> str:
     lines = "".join(_line(line, f"{number}_{index}") for index, line in enumerate(block.lines, 1))
     kind = "ocr_carea" if block.lines else "ocr_photo"
-    title = quoteattr(f"{_bbox(block.box)}; x_label {quoteattr(xml_text(block.region.label))}")
-    return f"<div class='{kind}' id='block_{number}' title={title}>\n{lines}</div>\n"
+    label = quoteattr(xml_text(block.region.label))
+    return f"<div class='{kind}' id='block_{number}' title='{_bbox(block.box)}' data-label={label}>\n{lines}</div>\n"
 
 
 def _line(line: TextLine, number: str) -> str:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from folioscope.export.figures import figure_name
+from folioscope.export.files import xml_text
 from folioscope.export.plain import plain
 from folioscope.export.tables import find_tables, to_html
 from folioscope.types import Document, PageResult, Region
@@ -31,7 +32,7 @@ def html_document(document: Document, stem: str) -> str:
     title = html.escape(document.source)
     head = f'<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n<title>{title}</title>'
     head += f"\n<style>{_STYLE}</style>"
-    return f"<!doctype html>\n<html>\n<head>\n{head}\n</head>\n<body>\n{pages}\n</body>\n</html>\n"
+    return xml_text(f"<!doctype html>\n<html>\n<head>\n{head}\n</head>\n<body>\n{pages}\n</body>\n</html>\n")
 
 
 def _page(page: PageResult, stem: str) -> str:

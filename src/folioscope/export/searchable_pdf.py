@@ -29,6 +29,9 @@ BASELINE = 0.22
 LONGEST = 14_400
 """Points; no page may be longer."""
 
+UNKNOWN = (595.0, 842.0)
+"""Points of a page that could not be had, which stays blank: A4."""
+
 _BLOCK = 100  # entries of one block of a CMap
 _FONT = (
     b"<< /Type /Font /Subtype /Type0 /BaseFont /Glyphless /Encoding /Identity-H /DescendantFonts [4 0 R] "
@@ -119,7 +122,7 @@ def _add_page(objects: _Objects, page: PageResult, lines: Sequence[TextLine], co
         number = objects.add(_stream(jpeg(image.convert("RGB"), QUALITY), head))
         resources += b" /XObject << /P %d 0 R >>" % number
         drawing = f"q {width:.2f} 0 0 {height:.2f} 0 0 cm /P Do Q\n".encode()
-    text = _text(lines, width / page.size[0], height / page.size[1], height, codes)
+    text = _text(lines, width / max(1, page.size[0]), height / max(1, page.size[1]), height, codes)
     content = objects.add(_stream(drawing + text.encode("ascii")))
     media = f"[0 0 {width:.2f} {height:.2f}]".encode()
     return objects.add(
@@ -129,6 +132,8 @@ def _add_page(objects: _Objects, page: PageResult, lines: Sequence[TextLine], co
 
 
 def _points(page: PageResult) -> tuple[float, float]:
+    if not all(page.size):
+        return UNKNOWN
     width, height = page.points or (page.size[0] * 72 / DPI, page.size[1] * 72 / DPI)
     shrunk = min(1.0, LONGEST / max(width, height))
     return max(1.0, width * shrunk), max(1.0, height * shrunk)
