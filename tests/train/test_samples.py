@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from folioscope.config import OcrConfig
-from folioscope.tokens import Tokenizer
+from folioscope.model.ocr import DeepseekOcr
+from folioscope.tokens import Tokenizer, slot_count
+from folioscope.train.guides import Guides
+from folioscope.train.optimize import initialise
 from folioscope.train.recipe import EMBEDDED, EMBEDDED_CONFIG, Stage
 from folioscope.train.render import PageStyle, render_page
 from folioscope.train.samples import CHARSET, IGNORE, PageBatches, make_batch
 from folioscope.train.vocabulary import save_tokenizer
+from folioscope.views import TILE
 
 CONFIG = OcrConfig.from_dict(EMBEDDED_CONFIG)
 STAGE = Stage(1, 256, 4, PageStyle(side=256, degrade=0))
@@ -88,3 +93,33 @@ def test_batches_depend_on_recipe_and_step_alone(tokenizer: Tokenizer) -> None:
 def test_the_published_prompts_are_one_token_each(tokenizer: Tokenizer) -> None:
     assert len(tokenizer.encode("<image>\n<|grounding|>Convert the document to markdown.")) == 4
     assert tokenizer.decode(tokenizer.encode("Free OCR. é — 12")) == "Free OCR. é — 12"
+
+
+def test_of_a_tiled_page_the_slots_are_in_the_mosaic_of_its_tiles(tokenizer: Tokenizer) -> None:
+    style = PageStyle(side=1000, lines=(12, 20), type_px=(20, 40), degrade=0, columns=0.5)
+    pages = [render_page(style, seed) for seed in (2, 3)]
+    batch = make_batch(pages, Stage(1, 256, 2, style, max_tiles=4), CONFIG, tokenizer)
+    assert batch.is_tiled
+    for index, (page, tiles, grid) in enumerate(zip(pages, batch.tiles, batch.grids, strict=True)):
+        assert tiles is not None
+        assert len(tiles) == grid[0] * grid[1]
+        along = CONFIG.tokens_per_side(TILE)
+        size = np.array(page.image.size)
+        places = page.grounded_xy if index % 2 else page.plain_xy
+        cells = np.unique(places[~np.isnan(places[:, 0])] / size * np.array(grid) * along // 1, axis=0)
+        slots = np.unique(batch.slots[index][batch.slots[index] != IGNORE])
+        rows, columns = np.divmod(slots - 1, along * grid[0] + 1)
+        np.testing.assert_array_equal(np.unique(np.stack([columns, rows], axis=1), axis=0), cells)
+        assert batch.image_mask[index].sum() == slot_count(8, along, grid)
+
+
+def test_tiled_pages_teach_the_decoder_alone(tokenizer: Tokenizer, tiny_config: dict[str, Any]) -> None:
+    config = OcrConfig.from_dict(tiny_config)
+    model, guides = DeepseekOcr(config), Guides(config)
+    initialise(model)
+    style = PageStyle(side=800, lines=(2, 3), type_px=(30, 40), degrade=0)
+    batch = make_batch([render_page(style, 1)], Stage(1, 256, 1, style, max_tiles=2), config, tokenizer)
+    losses = guides(model, batch)
+    (losses.text + losses.patch + losses.cell + losses.guide).backward()
+    assert all(weight.grad is None for weight in model.encoder.parameters())
+    assert any(weight.grad is not None for weight in model.decoder.blocks.parameters())

@@ -34,7 +34,10 @@ class Losses:
 
 
 class Guides(nn.Module):
-    """The training-only heads, and the forward pass that collects every loss."""
+    """The training-only heads, and the forward pass that collects every loss.
+
+    Tiled pages teach the decoder alone: a tile is a view like any other, and seven views a page are much to learn from.
+    """
 
     def __init__(self, config: OcrConfig):
         super().__init__()
@@ -46,22 +49,33 @@ class Guides(nn.Module):
         self.balance: Tensor
 
     def forward(self, model: DeepseekOcr, batch: Batch) -> Losses:
-        seen = model.encoder.vit(batch.views)  # (B, neck, h, w)
-        tokens = model.encoder.understand(seen)  # (B, s, s, hidden)
-        features = [model.encoder.arrange(page, None, (1, 1)) for page in tokens]
+        with torch.set_grad_enabled(not batch.is_tiled):
+            seen = model.encoder.vit(batch.views)  # (B, neck, h, w)
+            tokens = model.encoder.understand(seen)  # (B, s, s, hidden)
+            tiles = [None if some is None else model.encoder(some) for some in batch.tiles]
+            features = [model.encoder.arrange(*page) for page in zip(tokens, tiles, batch.grids, strict=True)]
         embedded = model.embed(batch.ids, batch.image_mask, features).to(tokens.dtype)
         hidden, attention = self._decode(model, embedded, batch.slots)
         asked = batch.targets != IGNORE
         logits = model.decoder.logits(hidden[asked])  # (n, vocab)
         answers = batch.targets[asked]
+        patch, cell = self._named(seen, tokens, batch)
         return Losses(
             text=F.cross_entropy(logits, answers),
-            patch=self._classify(self.patch(seen.permute(0, 2, 3, 1)), batch.patches),
-            cell=self._classify(self.cell(tokens).unflatten(-1, (CELL_GLYPHS, CLASSES)), batch.cells),
+            patch=patch,
+            cell=cell,
             guide=-attention.clamp_min(1e-6).log().mean(),
             attention=attention.mean(),
             accuracy=(logits.argmax(-1) == answers).float().mean(),
         )
+
+    def _named(self, seen: Tensor, tokens: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The patch and the cell loss. Of tiled pages none: in their view type is too small to be named."""
+        if batch.is_tiled:
+            return torch.zeros(()), torch.zeros(())
+        cells = self.cell(tokens).unflatten(-1, (CELL_GLYPHS, CLASSES))
+        patches = self.patch(seen.permute(0, 2, 3, 1))
+        return self._classify(patches, batch.patches), self._classify(cells, batch.cells)
 
     def _decode(self, model: DeepseekOcr, x: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
         """The decoder's pass, and how much its guided heads look where they should: (n,), 0..1.

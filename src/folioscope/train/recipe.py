@@ -12,12 +12,16 @@ from folioscope.train.schedule import Recipe
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of the curriculum: `steps` optimiser steps on `pages` pages of one style each, in one view size."""
+    """A stretch of the curriculum: `steps` optimiser steps on `pages` pages of one style each, in one view size.
+
+    With `max_tiles`, larger pages are cut into up to so many tiles beside the view, as in Gundam mode.
+    """
 
     steps: int
     view: int
     pages: int
     style: PageStyle
+    max_tiles: int = 0
 
 
 @dataclass(frozen=True)

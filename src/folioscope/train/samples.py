@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from folioscope.config import Mode, OcrConfig
-from folioscope.tokens import PROMPTS, Tokenizer, encode_prompt
+from folioscope.tokens import PROMPTS, Tokenizer, encode_prompt, slot_count
 from folioscope.train.recipe import ReaderRecipe, Stage
 from folioscope.train.render import TrainingPage, render_page
-from folioscope.views import TILE, ocr_views
+from folioscope.views import TILE, Views, ocr_views
 
 CELL_GLYPHS = 8
 """Glyphs of one image token that the cell loss asks for."""
@@ -30,7 +30,8 @@ class Batch:
     """Pages of one view size, a question and its answer each.
 
     Attributes:
-        views: (B, 3, S, S) float32.
+        views: (B, 3, S, S) float32, of whole pages.
+        tiles: Of each page (columns * rows, 3, 640, 640) float32, or None; its grid is columns and rows.
         ids: (B, T) int64, right-padded.
         image_mask: (B, T) bool.
         targets: (B, T) int64, the next id of the answer, or IGNORE.
@@ -46,6 +47,12 @@ class Batch:
     slots: Tensor
     patches: Tensor
     cells: Tensor
+    tiles: tuple[Tensor | None, ...]
+    grids: tuple[tuple[int, int], ...]
+
+    @property
+    def is_tiled(self) -> bool:
+        return any(tiles is not None for tiles in self.tiles)
 
 
 class PageBatches(Dataset[Batch]):
@@ -72,21 +79,43 @@ class _Row:
     slots: np.ndarray
 
 
+@dataclass(frozen=True)
+class _Frame:
+    """Takes page pixels to pixels of what the first image tokens show, the view or the tiles: `columns` tokens wide."""
+
+    scale: np.ndarray
+    offset: np.ndarray
+    columns: int
+    rows: int
+
+
 def make_batch(pages: Sequence[TrainingPage], stage: Stage, config: OcrConfig, tokenizer: Tokenizer) -> Batch:
     """Tensors of `pages` for a stage's view size."""
-    side = config.tokens_per_side(stage.view)
-    mode = Mode(stage.view, TILE, True)
+    side, patch = config.tokens_per_side(stage.view), config.vit.patch_size
+    mode = Mode(stage.view, TILE, True, stage.max_tiles)
+    every = [ocr_views(page.image, mode) for page in pages]
     rows, patches, cells = [], [], []
-    for index, page in enumerate(pages):
-        scale, offset = _placement(page.image.size, stage.view)
+    for index, (page, views) in enumerate(zip(pages, every, strict=True)):
         prompt, text, places = _question(page, index)
-        rows.append(_row(tokenizer, prompt, text, places * scale + offset, side, config.pixels_per_token))
-        glyphs = _classed(page.glyphs, scale, offset)
-        patches.append(_patch_classes(glyphs, stage.view // config.vit.patch_size, config.vit.patch_size))
+        slots = slot_count(side, config.tokens_per_side(TILE), views.grid)
+        rows.append(_row(tokenizer, prompt, text, places, slots, _frame(views, config), config.pixels_per_token))
+        glyphs = _classed(page.glyphs, *_placement(page.image.size, stage.view))
+        patches.append(_patch_classes(glyphs, stage.view // patch, patch))
         cells.append(_cell_classes(glyphs, side, config.pixels_per_token))
-    views = torch.stack([ocr_views(page.image, mode).global_view for page in pages])
+    seen = torch.stack([views.global_view for views in every])
     stacked = torch.from_numpy(np.stack(patches)), torch.from_numpy(np.stack(cells))
-    return Batch(views, *_pad_rows(rows, tokenizer.pad_token_id), *stacked)
+    tiles, grids = tuple(views.tiles for views in every), tuple(views.grid for views in every)
+    return Batch(seen, *_pad_rows(rows, tokenizer.pad_token_id), *stacked, tiles=tiles, grids=grids)
+
+
+def _frame(views: Views, config: OcrConfig) -> _Frame:
+    if views.tiles is None:
+        view = views.global_view.shape[-1]
+        scale, offset = _placement(views.page_size, view)
+        return _Frame(np.full(2, scale), offset, *[config.tokens_per_side(view)] * 2)
+    tiled = np.array(views.grid) * TILE
+    columns, rows = (count * config.tokens_per_side(TILE) for count in views.grid)
+    return _Frame(tiled / views.page_size, np.zeros(2), columns, rows)
 
 
 def _question(page: TrainingPage, index: int) -> tuple[str, str, np.ndarray]:
@@ -102,15 +131,18 @@ def _placement(size: tuple[int, int], view: int) -> tuple[float, np.ndarray]:
     return scale, (view - np.array(size, dtype=np.float32) * scale) / 2
 
 
-def _row(tokenizer: Tokenizer, prompt: str, text: str, places: np.ndarray, side: int, pixels: int) -> _Row:
-    head = encode_prompt(tokenizer, PROMPTS[prompt], side * (side + 1) + 1)
+def _row(
+    tokenizer: Tokenizer, prompt: str, text: str, places: np.ndarray, slots: int, frame: _Frame, pixels: int
+) -> _Row:
+    head = encode_prompt(tokenizer, PROMPTS[prompt], slots)
     ids = tokenizer.encode(text)
     owners = _owners(text, ids, tokenizer)
-    cell = np.nan_to_num(places[owners] // pixels, nan=-1).astype(np.int64)  # (n, 2) column, row
-    inside = ((cell >= 0) & (cell < side)).all(axis=1)
-    slots = np.where(inside, 1 + cell[:, 1] * (side + 1) + cell[:, 0], IGNORE)
+    seen = places[owners] * frame.scale + frame.offset
+    column, row = np.nan_to_num(seen // pixels, nan=-1).astype(np.int64).T
+    inside = (column >= 0) & (column < frame.columns) & (row >= 0) & (row < frame.rows)
+    holders = np.where(inside, 1 + row * (frame.columns + 1) + column, IGNORE)
     answer = [*ids, tokenizer.eos_token_id]
-    return _Row([*head.ids, *answer], [*head.image_mask, *[False] * len(answer)], len(head.ids), slots)
+    return _Row([*head.ids, *answer], [*head.image_mask, *[False] * len(answer)], len(head.ids), holders)
 
 
 def _owners(text: str, ids: Sequence[int], tokenizer: Tokenizer) -> np.ndarray:
