@@ -31,6 +31,7 @@ TRIALS = (
     Trial("clean", _WIDER),
     Trial("scanned", replace(_WIDER, degrade=1, strength=2)),
     Trial("codes", replace(_WIDER, random_share=1)),
-    Trial("layout", replace(_WIDER, layout=1, degrade=0.5), "markdown"),
+    Trial("layout", replace(_WIDER, layout=1, degrade=0.5, tables=0.3), "markdown"),
+    Trial("columns", replace(_WIDER, side=1000, lines=(12, 36), layout=1, degrade=0.5, tables=0.1, columns=1)),
 )
-"""The first two are the reader's domain; the others are pages of twice the area in type faces training never sees."""
+"""All but the first two in type faces that training never sees; the last has tiles beside its view, as in Gundam mode."""
