@@ -23,12 +23,12 @@ parity: .venv/.installed-dev
 		huggingface-hub==0.36.0 tokenizers==0.22.1
 	PYTHONPATH=.venv/transformers4 $(BIN)/python -m pytest tests/parity/test_transformers_4.py
 
-# Needs Debian's Chromium; without it the tests skip and say so.
-test-browser: .venv/.installed-dev
+# Needs Debian's Chromium, and npm for what the page's own decoder runs on; without them tests skip and say so.
+test-browser: .venv/.installed-dev .venv/onnxruntime-web
 	$(BIN)/python -m pytest -m browser tests/browser
 
 # Screenshots for the README, taken by the browser tests.
-pictures: .venv/.installed-dev
+pictures: .venv/.installed-dev .venv/onnxruntime-web
 	FOLIOSCOPE_PICTURES=1 $(BIN)/python -m pytest -m browser tests/browser
 
 check: .venv/.installed-dev
@@ -50,6 +50,10 @@ clean:
 .venv/.installed: $(INPUTS) | .venv/bin/python
 	$(BIN)/python -m pip install -c constraints.txt -e .
 	@touch $@
+
+.venv/onnxruntime-web: | .venv/bin/python
+	npm install --silent --no-audit --no-fund --prefix $@ onnxruntime-web@1.30.0 || \
+		echo "onnxruntime-web cannot be installed here" >&2
 
 .venv/.installed-dev: $(INPUTS) | .venv/bin/python
 	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'

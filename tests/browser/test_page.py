@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from conftest import ROOT
 from folioscope.read import Reader
 from folioscope.segment import EMBEDDED, Segmenter
 from folioscope.serve.options import ServeOptions
 from live_server import served
+from page_driver import click_at, disc, drag, drop, finished, mask_pixels, opened, picture, until
 from scripted import sheets
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-playwright = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.browser
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
-]
-
-PICTURES = ROOT / "docs" / "pictures"
 SAMPLE = "Garden notes"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -57,37 +41,6 @@ def address(segmenter: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.fixture
 def page(browser: Any, address: str) -> Iterator[Any]:
     yield from opened(browser, address)
-
-
-def opened(browser: Any, address: str, **settings: Any) -> Iterator[Any]:
-    """A page that may not load anything from elsewhere, nor fail in silence."""
-    context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **settings})
-    page, problems = context.new_page(), []
-    page.set_default_timeout(60_000)
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda message: problems.append(message.text) if "Content Security" in message.text else None)
-    page.on("request", lambda request: problems.append(request.url) if not local(request.url, address) else None)
-    page.goto(address)
-    yield page
-    context.close()
-    assert problems == []
-
-
-def local(url: str, address: str) -> bool:
-    return url.startswith((address, "data:", "blob:"))
-
-
-def until(page: Any, condition: str) -> None:
-    """Waits as Playwright's own does, which this page's policy forbids to evaluate strings in it."""
-    for _ in range(600):
-        if page.evaluate(condition):
-            return
-        page.wait_for_timeout(100)
-    raise AssertionError(f"it did not come to pass: {condition}")
-
-
-def finished(page: Any) -> None:
-    page.wait_for_selector("body[data-state=over]")
 
 
 def read_sample(page: Any) -> None:
@@ -110,22 +63,6 @@ def test_a_dropped_page_shows_its_text_and_regions(page: Any) -> None:
     picture(page, "page_read.png")
 
 
-def drop(page: Any, file: Path, kind: str) -> None:
-    import base64
-
-    data = base64.b64encode(file.read_bytes()).decode()
-    transfer = page.evaluate_handle(
-        """([data, name, type]) => {
-          const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
-          const transfer = new DataTransfer();
-          transfer.items.add(new File([bytes], name, { type }));
-          return transfer;
-        }""",
-        [data, file.name, kind],
-    )
-    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
-
-
 def test_found_words_are_marked(page: Any) -> None:
     read_sample(page)
     page.fill("#find", "frost cane")
@@ -134,14 +71,6 @@ def test_found_words_are_marked(page: Any) -> None:
     assert page.inner_text("mark.now") == "frost cane"
     page.fill("#find", "zebra")
     assert page.inner_text("#found") == "0 on this page"
-
-
-def disc(path: Path) -> Path:
-    """A picture with one object nobody can miss."""
-    image = Image.new("RGB", (400, 300), (235, 235, 225))
-    ImageDraw.Draw(image).ellipse((120, 70, 280, 230), fill=(200, 30, 40))
-    image.save(path)
-    return path
 
 
 def test_a_click_shows_a_mask_and_undo_takes_it_back(page: Any, tmp_path: Path) -> None:
@@ -191,31 +120,6 @@ def test_the_keyboard_can_do_it_too(page: Any, tmp_path: Path) -> None:
     until(page, "document.querySelector('#cutting').textContent.includes('pixels')")
     page.press("#stage", "Control+z")
     until(page, "document.querySelector('#masks').width === 1")
-
-
-def click_at(page: Any, x: float, y: float, **how: Any) -> None:
-    """By pixels of the picture of 400 x 300."""
-    box = page.locator("#stage").bounding_box()
-    page.mouse.click(box["x"] + x * box["width"] / 400, box["y"] + y * box["height"] / 300, **how)
-
-
-def drag(page: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
-    box = page.locator("#stage").bounding_box()
-    for step, (x, y) in enumerate((start, end)):
-        page.mouse.move(box["x"] + x * box["width"] / 400, box["y"] + y * box["height"] / 300, steps=3)
-        (page.mouse.up if step else page.mouse.down)()
-
-
-def mask_pixels(page: Any) -> dict[str, int]:
-    return page.evaluate(
-        """() => {
-          const canvas = document.querySelector("#masks");
-          const { data, width } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-          let all = 0;
-          for (let at = 3; at < data.length; at += 4) all += data[at] > 0;
-          return { all, here: Number(data[4 * (150 * width + 200) + 3] > 0) };
-        }"""
-    )
 
 
 def test_a_long_document_is_cancelled_and_what_was_read_stays(page: Any, tmp_path: Path) -> None:
@@ -281,10 +185,3 @@ def test_the_key_is_asked_for(browser: Any, tmp_path: Path) -> None:
             page.click("#key button")
             finished(page)
             assert SAMPLE in page.inner_text("#text")
-
-
-def picture(page: Any, name: str) -> None:
-    """For the README, where FOLIOSCOPE_PICTURES says that new ones are wanted."""
-    if os.environ.get("FOLIOSCOPE_PICTURES"):
-        shot = Image.open(io.BytesIO(page.screenshot()))
-        shot.convert("P", palette=Image.Palette.ADAPTIVE, colors=128).save(PICTURES / name, optimize=True)

@@ -20,6 +20,10 @@ def messages(prompt: str) -> list:
     return chat_body(prompt)["messages"]
 
 
+def said(role: str, *texts: str) -> dict:
+    return {"role": role, "content": [{"type": "text", "text": text} for text in texts] if texts[1:] else texts[0]}
+
+
 @pytest.mark.parametrize(
     ("prompt", "answer"),
     [
@@ -51,6 +55,42 @@ def test_it_is_what_the_reader_reads(client: openai.OpenAI, scripted: Reader) ->
     assert done.choices[0].message.content == page.raw
 
 
+FREE, ALONE = messages("Free OCR."), messages("")
+MARKDOWN = "<|grounding|>Convert the document to markdown."
+
+
+@pytest.mark.parametrize(
+    ("talk", "answer"),
+    [
+        ([said("system", "You are a helpful assistant."), *FREE], "free"),
+        ([said("developer", MARKDOWN), *FREE], "free"),
+        ([said("system", "Free OCR."), *ALONE], "free"),
+        ([said("system", "Free", "OCR."), *messages(MARKDOWN)], "markdown"),
+        ([*FREE, said("assistant", "Hello"), *messages(MARKDOWN)], "markdown"),
+        ([*messages(MARKDOWN), said("assistant", "Hello"), said("user", "Free OCR.")], "free"),
+        ([*messages("Free OCR."), said("user", "")], "markdown"),
+    ],
+)
+def test_of_a_talk_the_last_message_counts(client: openai.OpenAI, talk: list, answer: str) -> None:
+    done = client.chat.completions.create(model="folioscope", messages=talk)
+    assert done.choices[0].message.content == raw(answer)
+
+
+def test_several_parts_of_text_are_lines(client: openai.OpenAI, scripted: Reader) -> None:
+    body = messages("<|grounding|>OCR")
+    body[0]["content"].append({"type": "text", "text": "this image."})
+    page = scripted.read(sheet((40, 60)), prompt="<image>\n<|grounding|>OCR\nthis image.").pages[0]
+    done = client.chat.completions.create(model="folioscope", messages=body)
+    assert done.choices[0].message.content == page.raw
+
+
+def test_an_address_may_stand_where_an_object_is_meant(server: str) -> None:
+    body = chat_body()
+    body["messages"][0]["content"][1]["image_url"] = data_url(picture())
+    answer = httpx2.post(f"{server}/v1/chat/completions", json=body).json()
+    assert answer["choices"][0]["message"]["content"] == raw("free")
+
+
 def test_streamed_pieces_join_to_the_text(client: openai.OpenAI) -> None:
     stream = client.chat.completions.create(
         model="folioscope", messages=messages("markdown"), stream=True, stream_options={"include_usage": True}
@@ -63,7 +103,7 @@ def test_streamed_pieces_join_to_the_text(client: openai.OpenAI) -> None:
 
 
 def test_a_limit_of_tokens_is_a_length(client: openai.OpenAI) -> None:
-    done = client.chat.completions.create(model="folioscope", messages=messages("free"), max_tokens=1)
+    done = client.chat.completions.create(model="folioscope", messages=messages("free"), max_completion_tokens=1)
     assert (done.choices[0].finish_reason, done.choices[0].message.content) == ("length", "Hello  \n\n\n\n")
 
 
@@ -87,8 +127,13 @@ def test_models(client: openai.OpenAI) -> None:
         (chat_body(image=b"no picture"), 400, "invalid_input"),
         ({"messages": []}, 400, "unsupported_messages"),
         ({"messages": [{"role": "user", "content": "no image"}]}, 400, "unsupported_messages"),
-        ({"messages": [{"role": "system", "content": "Be brief."}, *chat_body()["messages"]]},
-         400, "unsupported_messages"),
+        ({"messages": [*chat_body()["messages"], said("assistant", "Hello")]}, 400, "unsupported_messages"),
+        ({"messages": [said("tool", "Hello"), *chat_body()["messages"]]}, 400, "invalid_field"),
+        ({"messages": [said("system", "Free OCR.")]}, 400, "unsupported_messages"),
+        (chat_body(response_format={"type": "json_object"}), 400, "unsupported_parameter"),
+        (chat_body(modalities=["text", "audio"]), 400, "unsupported_parameter"),
+        (chat_body(repetition_penalty=1.1), 400, "unsupported_parameter"),
+        (chat_body(guided_json={}), 400, "unsupported_parameter"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "/etc/passwd"}}]}]},
          400, "invalid_file"),
     ],
@@ -100,6 +145,7 @@ def test_refusals(server: str, body: dict, status: int, code: str) -> None:
 
 def test_neutral_parameters_are_taken(server: str) -> None:
     body = chat_body(n=1, stop=None, logprobs=False, response_format={"type": "text"}, user="me", model="")
+    body |= {"modalities": ["text"], "repetition_penalty": 1.0, "parallel_tool_calls": True, "store": False}
     body |= {"vllm_xargs": {"ngram_size": 30, "window_size": 90, "whitelist_token_ids": [1, 2]}}
     answer = httpx2.post(f"{server}/v1/chat/completions", json=body).json()
     assert answer["choices"][0]["message"]["content"] == raw("free")

@@ -47,6 +47,9 @@ def serve(
     ] = None,
     jobs: Annotated[int, serve_option("jobs")] = ServeOptions.jobs,
     job_days: Annotated[float, serve_option("job_days")] = ServeOptions.job_days,
+    browser_decoder: Annotated[
+        Path | None, serve_option("browser_decoder", metavar="DIR", file_okay=False, exists=True)
+    ] = None,
     grace_seconds: Annotated[float, serve_option("grace_seconds")] = ServeOptions.grace_seconds,
     device: Device = "auto",
     dtype: Dtype = "auto",

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -67,10 +66,12 @@ class Scene:
         Raises InputError for another suffix, OutputError if it cannot be written.
         """
         path = _checked(path)
+        return write(path.parent, [File(path.name, self.to_bytes)], force=force)[0]
+
+    def to_bytes(self) -> bytes:
+        """What `save` writes."""
         notes = {"frame": json.dumps({"size": self.frame.size, "side": self.frame.side})}
-        tensors = {"embedding": self.embedding.detach().cpu().contiguous()}
-        content = partial(safetensors.torch.save, tensors, notes)
-        return write(path.parent, [File(path.name, content)], force=force)[0]
+        return safetensors.torch.save({"embedding": self.embedding.detach().cpu().contiguous()}, notes)
 
     @classmethod
     def load(cls, path: str | Path) -> Scene:

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 
 from folioscope import __version__
-from folioscope.serve import chat, errors, job_routes, page_routes, read, segment, status
+from folioscope.serve import browser_decoder, chat, errors, job_routes, page_routes, read, segment, status
 from folioscope.serve.cutter import Cutter
 from folioscope.serve.desk import Desk
 from folioscope.serve.gate import Gate
@@ -53,6 +53,8 @@ def create_app(
             lead here; None is any.
     """
     metrics = Metrics()
+    given_away = options.browser_decoder if segmenter else None
+    decoder = browser_decoder.decoder_of(given_away) if given_away else None
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -73,6 +75,7 @@ def create_app(
             runner=(runner := Runner(jobs, reader, desk, options)),
             name=name,
             started=int(time.time()),
+            decoder=decoder,
         )
         yield
         await runner.close()
@@ -84,6 +87,8 @@ def create_app(
     errors.install(app)
     for part in (page_routes, chat, read, job_routes, segment, status):
         app.include_router(part.router)
+    if given_away:
+        app.mount(browser_decoder.PREFIX, browser_decoder.Runtime(given_away), name="decoder")
     app.mount("/page", StaticFiles(directory=page_routes.FOLDER), name="page")
     app.add_middleware(Gate, options=options, metrics=metrics, hosts=hosts)
     if options.cors:

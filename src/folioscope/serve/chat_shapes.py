@@ -12,6 +12,9 @@ from folioscope.tokens import IMAGE, PROMPTS
 
 LARGE = 100_000
 
+SYSTEM = ("system", "developer")
+"""Roles of messages that say how to behave."""
+
 
 class ImageUrl(BaseModel):
     url: str = Field(description="A data URL, or from hosts that the server allows an address.")
@@ -21,12 +24,26 @@ class ImageUrl(BaseModel):
 class Part(BaseModel):
     type: Literal["text", "image_url"]
     text: str | None = Field(None, max_length=10_000)
-    image_url: ImageUrl | None = None
+    image_url: ImageUrl | str | None = Field(None, description="Some clients send the address itself.")
 
 
 class Message(BaseModel):
-    role: str
+    role: Literal["system", "developer", "user", "assistant"]
     content: str | list[Part] | None = None
+
+    @property
+    def text(self) -> str:
+        """Its parts of text, each on lines of its own."""
+        if isinstance(self.content, list):
+            return "\n".join(part.text for part in self.content if part.text).strip()
+        return (self.content or "").strip()
+
+    @property
+    def images(self) -> list[str]:
+        """The addresses of its pictures."""
+        parts = self.content if isinstance(self.content, list) else []
+        given = [part.image_url for part in parts if part.image_url]
+        return [image if isinstance(image, str) else image.url for image in given]
 
 
 class StreamOptions(BaseModel):
@@ -69,7 +86,18 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "frequency_penalty": (0,),
     "presence_penalty": (0,),
     "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
     "skip_special_tokens": (False,),
+    "repetition_penalty": (1,),
+    "min_p": (0,),
+    "min_tokens": (0,),
+    "stop_token_ids": ([],),
+    "ignore_eos": (False,),
+    "use_beam_search": (False,),
+    "structured_outputs": (),
+    "guided_json": (),
+    "guided_regex": (),
+    "guided_choice": (),
 }
 """Parameters that the model cannot follow, and the values with which they ask for nothing."""
 
@@ -99,26 +127,25 @@ def generate_fields(asked: ChatRequest) -> dict[str, Any]:
 
 
 def prompt_and_image(messages: Sequence[Message]) -> tuple[str, str]:
-    """The prompt as the model takes it, and the image's address. Raises Refused."""
-    asked = [message for message in messages if message.content]
-    if len(asked) != 1 or asked[0].role != "user":
-        raise Refused(
-            400,
-            "messages: the model reads one user message with one image; it knows no system prompt and no history",
-            "unsupported_messages",
-            param="messages",
-        )
-    content = asked[0].content
-    parts = content if isinstance(content, list) else [Part(type="text", text=content)]
-    images = [part.image_url.url for part in parts if part.image_url]
+    """The prompt as the model takes it, and the image's address. Raises Refused.
+
+    The model knows no roles and no history, so it is given the last message and the image of that, or the latest before
+    it. System messages are for models that talk: they are the prompt where the user's message has none.
+    """
+    if not messages or messages[-1].role != "user":
+        raise _unreadable("the last one must be the user's: it says what is to be read")
+    asked = [message for message in messages if message.role == "user"]
+    images = next((message.images for message in reversed(asked) if message.images), [])
     if len(images) != 1:
-        raise Refused(
-            400,
-            f"messages: {len(images)} images, the model reads one at a time; /v1/read takes documents of many pages",
-            "unsupported_messages",
-            param="messages",
+        raise _unreadable(
+            f"{len(images)} images, the model reads one at a time; /v1/read takes documents of many pages"
         )
-    return _with_image_mark("\n".join(part.text for part in parts if part.text)), images[0]
+    told = [message.text for message in messages if message.role in SYSTEM]
+    return _with_image_mark(asked[-1].text or "\n".join(filter(None, told))), images[0]
+
+
+def _unreadable(problem: str) -> Refused:
+    return Refused(400, f"messages: {problem}", "unsupported_messages", param="messages")
 
 
 def _with_image_mark(text: str) -> str:

@@ -38,6 +38,7 @@ class ServeOptions:
         data: Folder where jobs are kept.
         jobs: Jobs that may wait.
         job_days: Days that a finished job is kept.
+        browser_decoder: Folder of mask_decoder.onnx and onnxruntime-web, for clicks in the visitor's own browser.
         grace_seconds: Seconds that what runs may take to finish when the server is told to stop.
     """
 
@@ -60,6 +61,7 @@ class ServeOptions:
     data: Path = field(default_factory=data_folder)
     jobs: int = 100
     job_days: float = 7
+    browser_decoder: Path | None = None
     grace_seconds: float = 30
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ import uvicorn
 from folioscope.read import Reader
 from folioscope.segment import EMBEDDED, Segmenter
 from folioscope.serve.app import create_app, name_of
+from folioscope.serve.browser_decoder import check_folder
 from folioscope.serve.gate import LOOPBACK
 from folioscope.serve.options import ServeOptions
 from folioscope.types import InputError
@@ -38,9 +39,11 @@ def run(
         how: As of `Reader.from_pretrained`.
 
     Raises:
-        InputError: The address is in use.
+        InputError: The address is in use, or what browsers are to decode with is not there.
         CheckpointError: A model cannot be loaded.
     """
+    if options.browser_decoder:
+        check_folder(options.browser_decoder)
     with _listen(host, port) as listening:
         models = {"model": model, "segmenter": segmenter, "device": device, **how}
         arguments = (listening, options, _names(host), models)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import FileResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from folioscope.export.mask_files import best_of, mask_json
@@ -26,7 +27,7 @@ from folioscope.types import Page
 
 router = APIRouter(tags=["segment"], responses=REFUSALS)
 
-PNG = "image/png"
+PNG, BYTES = "image/png", "application/octet-stream"
 
 
 def segmenter_of(state: State) -> tuple[Segmenter, Cutter]:
@@ -45,6 +46,27 @@ async def embeddings(request: Request) -> dict[str, Any]:
     upload, _ = await body_of(request, EmbedFields, state.options)
     name, scene = await unless_gone(request, _embedded(state, needed(upload)))
     return {"id": name, "size": scene.frame.size, "expires_in": round(60 * state.options.scene_minutes)}
+
+
+@router.get("/v1/segment/embeddings/{scene}", response_class=Response, responses={200: {"content": {BYTES: {}}}})
+async def embedding(request: Request, scene: str) -> Response:
+    """An embedding, for who decodes prompts at home: a file of safetensors that `folioscope.Scene.load` reads.
+
+    The tensor `embedding`, float32 (C, h, w); in the metadata the `frame`, with the image's size and the square's side.
+    """
+    state = state_of(request)
+    segmenter_of(state)
+    found = state.scenes.find(scene)
+    content = await run_in_threadpool(replace(found, embedding=found.embedding.float()).to_bytes)
+    return Response(content, media_type=BYTES)
+
+
+@router.get("/v1/segment/decoder", response_class=Response, responses={200: {"content": {BYTES: {}}}})
+async def decoder(request: Request) -> Response:
+    """The mask decoder as an ONNX file, where the server gives it away."""
+    if (path := state_of(request).decoder) is None:
+        raise Refused(404, "this server keeps its decoder; --browser-decoder gives it away", "no_decoder")
+    return FileResponse(path, media_type=BYTES)
 
 
 @router.post("/v1/segment", openapi_extra=body_schema(SegmentFields, required=False))

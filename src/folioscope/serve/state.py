@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import Request
@@ -28,6 +29,7 @@ class State:
         segmenter, cutter: None where there is no segmenter.
         name: What clients call the reader.
         started: Unix seconds.
+        decoder: The ONNX file that browsers may have; None where they may not.
     """
 
     options: ServeOptions
@@ -41,6 +43,7 @@ class State:
     runner: Runner
     name: str
     started: int
+    decoder: Path | None = None
 
 
 def state_of(request: Request) -> State:

@@ -26,6 +26,7 @@ async def ready(request: Request) -> dict[str, Any]:
     if not state.desk.alive or (state.cutter and not state.cutter.alive):
         raise Refused(503, "a model does not work", "not_ready", headers={"Retry-After": "10"})
     offered = {"model": state.name, "segmenter": state.cutter is not None, "formats": list(FORMATS)}
+    offered["browser_decoder"] = state.decoder is not None
     return {"status": "ready", "waiting": state.desk.waiting, **offered}
 
 

@@ -1,6 +1,7 @@
 // The page: a file is read while one watches, looked through, cut up and taken away.
 
 import { ask, events, form, save } from "./api.js";
+import * as decoder from "./decoder.js";
 import { Cutting, cutout, paint } from "./masks.js";
 import { Stage } from "./stage.js";
 import { Text } from "./text.js";
@@ -9,7 +10,7 @@ const $ = (id) => document.getElementById(id);
 const SHOWABLE = /^image\/(png|jpeg|webp|gif|bmp)$/;
 
 const state = { file: null, pages: new Map(), page: null, chosen: false, job: null, abort: null, segmenter: false };
-const stage = new Stage($("stage"), { light, click, frame, undo, clear });
+const stage = new Stage($("stage"), { light, point, click, frame });
 const text = new Text($("text"), light);
 
 // Reading
@@ -150,6 +151,10 @@ function refresh() {
 
 const attempt = (work) => Promise.resolve(work).catch((error) => { $("cutting").textContent = error.message; });
 
+function point(place) {
+  if (decoder.here() && state.page) state.page.cutting.pointAt(place).catch(() => {}); // a click tells what is wrong
+}
+
 function click(x, y, label) {
   if (state.segmenter) attempt(state.page.cutting.point(x, y, label));
   else $("cutting").textContent = "This server has no segmenter, so nothing can be cut out.";
@@ -166,11 +171,12 @@ function clear() { if (state.page) attempt(state.page.cutting.clear()); }
 
 function shown(cutting) {
   if (cutting !== state.page?.cutting) return;
-  paint($("masks"), cutting.mask);
+  paint($("masks"), cutting.mask ?? cutting.preview);
+  $("masks").classList.toggle("preview", !cutting.mask);
   stage.draw();
   const { mask } = cutting;
   if (cutting.empty) $("cutting").textContent = state.segmenter ? "Click what is to be cut out. Right click or Alt takes away, dragging makes a box." : "";
-  else $("cutting").textContent = mask ? `${mask.area.toLocaleString()} pixels, estimated IoU ${mask.score.toFixed(2)}, ${cutting.milliseconds} ms` : "Cutting out…";
+  else $("cutting").textContent = mask ? `${mask.area.toLocaleString()} pixels, estimated IoU ${mask.score.toFixed(2)}, ${cutting.milliseconds} ms${cutting.here ? " in this browser" : ""}` : "Cutting out…";
   refresh();
 }
 
@@ -272,6 +278,7 @@ function turn(by) {
 try {
   const ready = await (await ask("ready")).json();
   state.segmenter = ready.segmenter;
+  if (ready.browser_decoder) decoder.start();
   $("download").append(...ready.formats.map((name) => new Option(name, name)));
 } catch (error) {
   tell(error.message);

@@ -1,13 +1,15 @@
 // Cutting out: prompts in pixels of the page, the server's masks, and the object saved with nothing around it.
 
 import { ask, form } from "./api.js";
+import * as decoder from "./decoder.js";
 
-const COLOUR = [36, 132, 255];
+const COLOUR = new Uint32Array(new Uint8Array([36, 132, 255, 255]).buffer)[0];
+const PREVIEW = 512; // pixels of the longer side of what is shown under the pointer
 
 export class Cutting {
   // page: {number, size, picture: Blob promise}; shown(cutting) is called whenever something has changed
   constructor(page, shown) {
-    Object.assign(this, { page, shown, points: [], labels: [], box: null, mask: null, history: [], scene: null, asked: 0 });
+    Object.assign(this, { page, shown, points: [], labels: [], box: null, mask: null, history: [], scene: null, asked: 0, pointed: null, pointing: false, preview: null });
   }
 
   get empty() {
@@ -51,6 +53,32 @@ export class Cutting {
     return this.cut();
   }
 
+  // What a click would cut out, while the pointer moves; null is that it has left
+  async pointAt(place) {
+    this.pointed = place;
+    if (place && !this.pointing) await this.follow();
+    if (!this.pointed) this.showPreview(null);
+  }
+
+  async follow() {
+    this.pointing = true;
+    try {
+      for (let at = null; this.empty && decoder.here() && this.pointed && this.pointed !== at;) {
+        at = this.pointed;
+        const scene = await this.embed();
+        this.showPreview(await decoder.cut(scene, this.prompt(scene, [at], [1]), served, PREVIEW));
+      }
+    } finally {
+      this.pointing = false;
+    }
+  }
+
+  showPreview(mask) {
+    if (this.preview === mask) return;
+    this.preview = mask;
+    this.shown(this);
+  }
+
   async cut() {
     const turn = ++this.asked;
     if (this.empty) this.mask = null;
@@ -69,19 +97,32 @@ export class Cutting {
     this.shown(this);
   }
 
-  async predict(scene) {
+  // In the pixels of what was embedded
+  prompt(scene, points, labels, box) {
     const [across, down] = [scene.size[0] / this.page.size[0], scene.size[1] / this.page.size[1]];
     const scaled = ([x, y]) => [Math.min(x * across, scene.size[0] - 0.01), Math.min(y * down, scene.size[1] - 0.01)];
-    const alone = this.points.length + (this.box ? 1 : 0) === 1 && !this.box; // one click can mean several things
-    const body = { scene: scene.id, multimask: alone };
-    if (this.points.length) Object.assign(body, { points: this.points.map(scaled), labels: this.labels });
-    if (this.box) body.box = [...scaled(this.box.slice(0, 2)), ...scaled(this.box.slice(2))];
-    const headers = { "Content-Type": "application/json" };
-    const answer = await (await ask("v1/segment", { method: "POST", headers, body: JSON.stringify(body) })).json();
-    const [object] = answer.objects;
-    const mask = object.masks[object.best];
-    return { ...mask, size: answer.size, bits: bits(mask.rle) };
+    const prompt = { multimask: points.length === 1 && !box }; // one click can mean several things
+    if (points.length) Object.assign(prompt, { points: points.map(scaled), labels });
+    if (box) prompt.box = [...scaled(box.slice(0, 2)), ...scaled(box.slice(2))];
+    return prompt;
   }
+
+  async predict(scene) {
+    const prompt = this.prompt(scene, this.points, this.labels, this.box);
+    const ours = await decoder.cut(scene, prompt, served);
+    this.here = ours !== null;
+    return ours ?? served(scene, prompt);
+  }
+}
+
+// The server's mask of a prompt
+export async function served(scene, prompt) {
+  const headers = { "Content-Type": "application/json" };
+  const body = JSON.stringify({ scene: scene.id, ...prompt });
+  const answer = await (await ask("v1/segment", { method: "POST", headers, body })).json();
+  const [object] = answer.objects;
+  const mask = object.masks[object.best];
+  return { ...mask, size: answer.size, bits: bits(mask.rle) };
 }
 
 // COCO's compressed run lengths → one byte a pixel, down the columns
@@ -116,10 +157,9 @@ export function paint(canvas, mask) {
   Object.assign(canvas, { width, height });
   const context = canvas.getContext("2d");
   const picture = context.createImageData(width, height);
+  const pixels = new Uint32Array(picture.data.buffer);
   for (let x = 0, place = 0; x < width; x++) {
-    for (let y = 0; y < height; y++, place++) {
-      if (mask.bits[place]) picture.data.set([...COLOUR, 255], 4 * (y * width + x));
-    }
+    for (let y = 0; y < height; y++, place++) if (mask.bits[place]) pixels[y * width + x] = COLOUR;
   }
   context.putImageData(picture, 0, 0);
 }

@@ -11,7 +11,7 @@ export const tone = (label) => KNOWN[label.toLowerCase()] ?? TONES[[...label.toL
 export class Stage {
   constructor(root, acts) {
     this.root = root;
-    this.acts = acts; // light(place | null), click(x, y, label), frame(box), undo(), clear()
+    this.acts = acts; // light(place | null), point([x, y] | null), click(x, y, label), frame(box)
     this.image = root.querySelector("img");
     this.svg = root.querySelector("svg");
     this.cross = null;
@@ -82,7 +82,7 @@ export class Stage {
     root.addEventListener("pointermove", (event) => this.moved(event));
     root.addEventListener("pointerup", (event) => this.released(event));
     root.addEventListener("pointercancel", () => { this.press = this.band = null; });
-    root.addEventListener("pointerleave", () => this.acts.light(null));
+    root.addEventListener("pointerleave", () => { this.acts.light(null); this.acts.point(null); });
     root.addEventListener("keydown", (event) => this.key(event));
     new ResizeObserver(() => this.draw()).observe(root);
   }
@@ -95,6 +95,7 @@ export class Stage {
       this.draw();
     } else if (!this.press) {
       this.acts.light(this.under(at));
+      if (event.pointerType !== "touch") this.acts.point(at);
     }
   }
 
