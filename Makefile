@@ -18,6 +18,7 @@ test-slow: .venv/.installed-dev
 
 parity: .venv/.installed-dev
 	$(BIN)/python -m pip install -c constraints.txt -e '.[parity]'
+	$(BIN)/python -m pip install --no-deps olmocr==0.4.27 && $(BIN)/python -m pip install beautifulsoup4 tqdm
 	$(BIN)/python -m pytest tests/parity
 	$(BIN)/python -m pip install --no-deps --target .venv/transformers4 transformers==4.57.1 \
 		huggingface-hub==0.36.0 tokenizers==0.22.1

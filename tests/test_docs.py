@@ -77,7 +77,9 @@ def test_readme_shows_what_the_command_prints(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [*PAGES, ROOT / "docs" / "design.md", ROOT / "docs" / "models.md"], ids=lambda page: page.name
+    "page",
+    [*PAGES, *(ROOT / "docs" / name for name in ("design.md", "models.md", "evaluate.md"))],
+    ids=lambda page: page.name,
 )
 def test_links_lead_somewhere(page: Path) -> None:
     prose = BLOCK.sub("", page.read_text(encoding="utf-8"))

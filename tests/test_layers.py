@@ -18,7 +18,7 @@ LAYERS = (
         "native",
     ),
     ("weights", "generate", "export", "hub", "vision"),
-    ("quantize",),
+    ("quantize", "evaluate"),
     ("read", "segment"),
     ("processing", "pretrained"),
     ("serve", "train", "batch", "bench"),

@@ -1,32 +1,13 @@
-"""Scores: the distance against its definition, and the whole evaluation on an untrained network."""
+"""Scores, and the whole evaluation on an untrained network."""
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
-from folioscope.train.evaluate import Reading, Score, edit_distance, evaluate, evaluation_pages, table
+from folioscope.train.evaluate import Reading, Score, evaluate, evaluation_pages, table
 from folioscope.train.layout_score import LayoutScore
 from folioscope.train.render import PageStyle
 from folioscope.train.trials import TRIALS, Trial
-
-
-def by_definition(one: str, other: str) -> int:
-    row = list(range(len(other) + 1))
-    for i, a in enumerate(one, 1):
-        diagonal, row[0] = row[0], i
-        for j, b in enumerate(other, 1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (a != b))
-    return row[-1]
-
-
-@pytest.mark.parametrize("alphabet", ["ab", "abcde", "é—x "])
-def test_edit_distance_is_levenshteins(alphabet: str) -> None:
-    draw = random.Random(0)
-    for _ in range(300):
-        one, other = ("".join(draw.choices(alphabet, k=draw.randrange(90))) for _ in range(2))
-        assert edit_distance(one, other) == by_definition(one, other)
 
 
 def test_error_rate() -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from folioscope.cli import batch, bench, models, read, segment, serve, train, train_segmenter
+from folioscope.cli import batch, bench, evaluate, models, read, segment, serve, train, train_segmenter
 from folioscope.cli.report import INPUT_FAILED, WRONG_COMMAND, Report
 from folioscope.types import FolioscopeError, InputError
 
@@ -37,6 +37,7 @@ app.command()(segment.segment)
 app.command()(bench.bench)
 app.command()(serve.serve)
 app.command()(batch.batch)
+app.command()(evaluate.evaluate)
 train.app.command()(train_segmenter.segmenter)
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")

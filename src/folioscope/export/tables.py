@@ -51,7 +51,7 @@ class Table:
                         placed.setdefault((y + down, x + across), (cell, down, across))
         return placed
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Columns."""
         return 1 + max((x for _, x in self.places), default=-1)
@@ -65,7 +65,7 @@ class Table:
 
 def find_tables(text: str) -> list[tuple[int, int, Table]]:
     """Start, end and content of each table in the text, in order; what holds no row is none."""
-    found = [(match.start(), match.end(), _from_html(match[0])) for match in _HTML.finditer(text)]
+    found = find_html_tables(text)
     taken = [(start, end) for start, end, _ in found]
     for match in _PIPES.finditer(text):
         if _RULE.fullmatch(match[0].splitlines()[1]) and not any(
@@ -73,6 +73,11 @@ def find_tables(text: str) -> list[tuple[int, int, Table]]:
         ):
             found.append((match.start(), match.end(), _from_pipes(match[0])))
     return sorted((item for item in found if item[2].rows), key=lambda item: item[0])
+
+
+def find_html_tables(text: str) -> list[tuple[int, int, Table]]:
+    """The same of HTML tables alone, also of those without rows."""
+    return [(match.start(), match.end(), _from_html(match[0])) for match in _HTML.finditer(text)]
 
 
 def to_html(table: Table) -> str:
@@ -155,6 +160,7 @@ class _Rows(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.rows: list[list[Cell]] = []
         self._open: _Draft | None = None
+        self._in_head = False
 
     def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
         if tag == "tr":
@@ -164,13 +170,16 @@ class _Rows(HTMLParser):
             self._settle()
             spans = dict(attrs)
             columns, rows = (_span(spans.get(name)) for name in ("colspan", "rowspan"))
-            self._open = _Draft(Cell("", columns, rows, tag == "th"))
+            self._open = _Draft(Cell("", columns, rows, tag == "th" or self._in_head))
+        elif tag in ("thead", "tbody"):
+            self._in_head = tag == "thead"
         elif tag == "br" and self._open:
             self._open.parts.append(" ")
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in ("td", "th", "tr", "table"):
+        if tag in ("td", "th", "tr", "table", "thead"):
             self._settle()
+            self._in_head &= tag != "thead"
 
     def handle_data(self, data: str) -> None:
         if self._open:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from PIL import Image
 
+from folioscope.evaluate.edit import edit_distance
+from folioscope.evaluate.texts import one_line
 from folioscope.generate import Prompt, generate
 from folioscope.grounding import parse
 from folioscope.model.ocr import DeepseekOcr
@@ -148,7 +150,7 @@ def evaluate(
 
 
 def _loose_edits(answer: str, truth: str) -> int:
-    return edit_distance(" ".join(answer.split()), " ".join(truth.split()))
+    return edit_distance(one_line(answer), one_line(truth))
 
 
 HEADINGS = ("trial", "pages", "characters", "errors", "loose", "rival", "exact", "runaway", "region F1", "labels")
@@ -171,22 +173,3 @@ def _cells(score: Score) -> tuple[str, ...]:
     errors = f"{score.rate(score.edits):.2%}", f"{score.rate(score.loose_edits):.2%}", rival
     counts = str(score.pages), str(score.characters)
     return score.trial, *counts, *errors, str(score.exact), str(score.runaway), *layout
-
-
-def edit_distance(one: str, other: str) -> int:
-    """Levenshtein distance in characters, a column of the table per step as bits of one integer (Myers, 1999)."""
-    if not one:
-        return len(other)
-    places: dict[str, int] = {}
-    for index, character in enumerate(one):
-        places[character] = places.get(character, 0) | 1 << index
-    full, last, distance = (1 << len(one)) - 1, 1 << (len(one) - 1), len(one)
-    up, down = full, 0  # where the column above is one less, one more
-    for character in other:
-        same = places.get(character, 0)
-        diagonal = (((same & up) + up) ^ up) | same | down
-        right_up, right_down = down | ~(diagonal | up) & full, up & diagonal
-        distance += bool(right_up & last) - bool(right_down & last)
-        right_up, right_down = (right_up << 1 | 1) & full, right_down << 1 & full
-        up, down = right_down | ~(diagonal | right_up) & full, right_up & diagonal
-    return distance

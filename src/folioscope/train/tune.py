@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from folioscope.evaluate.edit import edit_distance
 from folioscope.grounding import parse
 from folioscope.model.ocr import DeepseekOcr
 from folioscope.tokens import Tokenizer
-from folioscope.train.evaluate import decode, edit_distance
+from folioscope.train.evaluate import decode
 from folioscope.train.own_pages import OwnBatch, OwnBatches, OwnPage, split_pages
 from folioscope.train.run import Training
 from folioscope.train.samples import IGNORE
