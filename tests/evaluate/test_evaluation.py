@@ -13,7 +13,7 @@ from folioscope.evaluate.options import EvaluateOptions
 from folioscope.evaluate.result import BEST, SOURCES, Aggregate, Evaluation
 from folioscope.evaluate.run import evaluate
 from folioscope.export import save
-from folioscope.types import InputError
+from folioscope.types import Document, InputError, PageResult
 
 TABLE = "<table><tr><td>a</td></tr></table>"
 
@@ -56,7 +56,7 @@ def test_what_is_missing_is_wrong_by_every_metric(tmp_path: Path) -> None:
 def test_a_part_of_the_predictions(tmp_path: Path) -> None:
     found = evaluated(tmp_path, {"a.md": "x", "extra.md": "y"}, {"a.md": "x", "gone.md": "z"}, partial=True)
     assert values(found) == {"a": 0, "gone": 1}
-    assert found.unmatched == ["extra"]
+    assert found.left_out == ["extra"]
 
 
 def test_pages_and_whole_documents(tmp_path: Path) -> None:
@@ -65,6 +65,15 @@ def test_pages_and_whole_documents(tmp_path: Path) -> None:
     found = evaluated(tmp_path, {}, {"x_pg1.md": "one", "x_pg2.md": "tow", "y.md": "one\n\ntwo\n"})
     assert values(found) == {"x, page 1": 0, "x, page 2": pytest.approx(2 / 3), "x, page 3": 1, "y": 0}
     assert [page.missing for page in found.pages] == [None, None, "truth", None]
+
+
+def test_a_page_that_failed_was_not_read(tmp_path: Path) -> None:
+    pages = tuple(
+        PageResult(number, "x.pdf", (9, 9), status, error="broken") for number, status in ((1, "failed"), (2, "ok"))
+    )
+    save(Document("x.pdf", pages), tmp_path / "read", ["json"])
+    found = evaluated(tmp_path, {}, {"x_pg1.md": "", "x_pg2.md": ""})
+    assert [(page.missing, page.scores["edit"].value) for page in found.pages] == [("prediction", 1), (None, 0)]
 
 
 def test_a_text_without_pages_is_its_first(tmp_path: Path) -> None:
@@ -108,6 +117,23 @@ def test_facts_are_summed_up_by_file(tmp_path: Path) -> None:
     assert found.fact_shares == {"absent": (1, 1), "baseline": (1, 2), "present": (pytest.approx(2 / 3), 3)}
     assert found.file_shares == {"baseline": (1, 2), "one.jsonl": (pytest.approx(2 / 3), 3), "two.jsonl": (1, 1)}
     assert found.facts_overall == pytest.approx((1 + 2 / 3 + 1) / 3)
+
+
+def test_how_far_chance_goes(tmp_path: Path) -> None:
+    """One file of a hundred facts, half of which hold: two standard deviations of a mean of coin tosses are 0.1."""
+    lines = [{"text": "there" if number % 2 else "not"} for number in range(100)]
+    found = evaluated(
+        tmp_path, {"a.md": "is there"}, {"f.jsonl": facts(*lines, {"type": "baseline", "text": None})}, "facts"
+    )
+    low, high = found.facts_interval
+    assert low == pytest.approx(0.4, abs=0.03)
+    assert high == pytest.approx(0.6, abs=0.03)
+    assert low < found.facts_overall < high
+
+
+def test_a_benchmark_that_holds_what_was_read_as_well(tmp_path: Path) -> None:
+    there = {"f.jsonl": facts({"text": "x"}), "reader/a.md": "other", "summary.json": "{}"}
+    assert evaluated(tmp_path, {"a.md": "x"}, there, "facts").facts_overall == 1
 
 
 def test_a_fact_holds_if_it_does_for_most_readings(tmp_path: Path) -> None:

@@ -32,6 +32,13 @@ def test_html_is_written_as_it_was_read() -> None:
     assert once.startswith('<table><tr><th colspan="2">Head</th>')
 
 
+def test_cells_of_a_head_are_headings() -> None:
+    rows = "<tr><td>A</td></tr></thead><tbody><tr><td>1</td></tr></tbody>"
+    assert to_html(only(f"<table><thead>{rows}</table>")) == "<table><tr><th>A</th></tr><tr><td>1</td></tr></table>"
+    unclosed = "<table><thead><tr><td>A<tbody><tr><td>1</table>"
+    assert to_html(only(unclosed)) == "<table><tr><th>A</th></tr><tr><td>1</td></tr></table>"
+
+
 def test_pipes() -> None:
     table = only(PIPES)
     assert table.grid == [["A", "B"], ["x | y", "2"]]

@@ -51,8 +51,8 @@ def evaluate(
         report.error(line)
     if len(missing) > SHOWN:
         report.error(f"{len(missing) - SHOWN} more pages are on one side only: see --json")
-    if found.unmatched:
-        report.warning(f"{len(found.unmatched)} pages have no truth, such as {found.unmatched[0]}; left out")
+    if found.left_out:
+        report.warning(f"{len(found.left_out)} pages have no truth, such as {found.left_out[0]}; left out")
     report.data(
         json_format.dumps(as_json(found), indent=2, ensure_ascii=False) + "\n" if json else as_text(found, worst, pages)
     )

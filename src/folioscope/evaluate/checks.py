@@ -10,9 +10,7 @@ from folioscope.evaluate.facts.fact import Fact
 from folioscope.evaluate.intake import Text
 from folioscope.evaluate.names import namesakes
 from folioscope.evaluate.pages import by_name, readings_of
-from folioscope.evaluate.result import FactOutcome
-
-NOT_READ = "the page was not read"
+from folioscope.evaluate.result import NOT_READ, FactOutcome
 
 
 def with_baselines(facts: Mapping[str, Sequence[Fact]]) -> dict[str, Sequence[Fact]]:
@@ -27,6 +25,7 @@ def with_baselines(facts: Mapping[str, Sequence[Fact]]) -> dict[str, Sequence[Fa
 def outcomes(
     read: Sequence[Text], facts: Mapping[str, Sequence[Fact]], now: Callable[[str], None]
 ) -> Iterator[FactOutcome]:
+    """What becomes of each fact, in the order of the files."""
     readings = by_name(read)
     documents = {fact.pdf: fact.pdf.rsplit(".", 1)[0] for some in facts.values() for fact in some}
     pairs = namesakes(documents.values(), readings)

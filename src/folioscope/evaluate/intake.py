@@ -49,14 +49,19 @@ class Contents:
     facts: dict[str, list[Fact]] = field(default_factory=dict)
 
 
-def contents_of(path: Path) -> Contents:
+def contents_of(path: Path, *, facts_only: bool = False) -> Contents:
     """Everything in a file or a folder.
+
+    Args:
+        facts_only: Of a folder that has `.jsonl` files, nothing else: those of a benchmark, say, that holds what was
+            read as well.
 
     Raises:
         InputError: Nothing is there, or a file, or a line of one, is none of those above; says which.
     """
     contents = Contents()
-    for file in _files(path):
+    lines = sorted(path.glob("*.jsonl")) if facts_only else []
+    for file in lines or _files(path):
         name = file.relative_to(path if path.is_dir() else path.parent).as_posix()
         if file.suffix == ".jsonl":
             _add_lines(contents, file, name)
@@ -113,12 +118,16 @@ def _json_texts(file: Path, name: str) -> Iterator[Text]:
 
 
 def _document_texts(value: Any, where: str, name: str) -> Iterator[Text]:
-    """The pages of a document as `folioscope.export` writes it."""
+    """The pages of a document as `folioscope.export` writes it; those that failed were not read."""
     try:
         if not value["schema"].startswith(SCHEMA_OF_DOCUMENTS):
             raise ValueError
         named = name if value["source"] == "-" else value["source"]
-        pages = [Text(_without_suffix(named), int(page["number"]), str(page["markdown"])) for page in value["pages"]]
+        pages = [
+            Text(_without_suffix(named), int(page["number"]), str(page["markdown"]))
+            for page in value["pages"]
+            if page["status"] != "failed"
+        ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{where}: no document of `folioscope read --format json`") from error
     yield from pages

@@ -36,7 +36,7 @@ def page_scores(
     options: EvaluateOptions,
     now: Callable[[str], None],
 ) -> tuple[list[PageScores], list[str]]:
-    """Every page of either side, and names that were left out."""
+    """Every page of either side, and what of it was left out."""
     readings, truths = by_name(read), by_name(there)
     pairs = namesakes(truths, readings)
     if not pairs:
@@ -48,10 +48,13 @@ def page_scores(
     for name, pages in truths.items():
         now(name)
         scored += _document_scores(name, readings.get(pairs.get(name, ""), {}), pages, measures)
-    for name in (name for name in readings if name not in set(pairs.values())):
+    paired = set(pairs.values())
+    for name in (name for name in readings if name not in paired):
         scored += _document_scores(name, readings[name], {}, measures)
-    left_out = [page for page in scored if options.partial and page.missing == "truth"]
-    return [page for page in scored if page not in left_out], [page.label for page in left_out]
+    if not options.partial:
+        return scored, []
+    left_out = [page.label for page in scored if page.missing == "truth"]
+    return [page for page in scored if page.missing != "truth"], left_out
 
 
 def by_name(texts: Sequence[Text]) -> dict[str, dict[int | None, list[str]]]:
@@ -82,9 +85,9 @@ def _document_scores(name: str, read: Pages, there: Pages, measures: Mapping[str
         yield PageScores(name, page, missing, _mean_scores(answers or [""], truths[0], measures, missing))
     if None in there:
         return
-    beyond = (page for page in read if page not in there and not (page is None and there))
-    for page in beyond:
-        yield PageScores(name, page, "truth", _mean_scores(read[page], "", measures, "truth"))
+    for page, answers in read.items():
+        if page not in there and not (page is None and there):  # a text without pages was page 1
+            yield PageScores(name, page, "truth", _mean_scores(answers, "", measures, "truth"))
 
 
 def readings_of(read: Pages, page: int | None) -> Sequence[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from folioscope.evaluate.result import SOURCES, Evaluation, FactOutcome, PageScores
+from folioscope.evaluate.result import NOT_READ, SOURCES, Evaluation, FactOutcome, PageScores
 
 SCHEMA = "folioscope.evaluate/1"
 DIGITS = 6
@@ -56,6 +56,8 @@ def _facts(evaluation: Evaluation, count: int) -> str:
         _table((head, "hold", "of"), [(name, f"{share:.4f}", str(number)) for name, (share, number) in shares])
         for head, shares in (("facts by type", evaluation.fact_shares.items()), ("facts by file", files))
     ]
+    low, high = evaluation.facts_interval
+    tables[-1] += f"\n95 % interval: {low:.4f} to {high:.4f}"
     failed = [(one.fact.id, one.fact.type, one.why) for one in evaluation.facts if not one.holds][:count]
     return "\n\n".join(tables + ([_table(("does not hold", "type", "why"), failed)] if failed else []))
 
@@ -92,7 +94,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
             }
             for page in evaluation.pages
         ],
-        "left_out": list(evaluation.unmatched),
+        "left_out": list(evaluation.left_out),
     }
     return content | ({"facts": _facts_json(evaluation)} if evaluation.facts else {})
 
@@ -103,6 +105,7 @@ def _facts_json(evaluation: Evaluation) -> dict[str, Any]:
 
     return {
         "overall": round(evaluation.facts_overall, DIGITS),
+        "interval": [round(end, DIGITS) for end in evaluation.facts_interval],
         "by_type": shares(evaluation.fact_shares),
         "by_file": shares(evaluation.file_shares),
         "definition": SOURCES["facts"],
@@ -127,7 +130,6 @@ def complaints(evaluation: Evaluation) -> Iterator[str]:
             yield f"{page.label}: was not read; counts as wrong"
         elif page.missing:
             yield f"{page.label}: has no truth; counts as wrong (--partial leaves it out)"
-    missing = sorted(
-        {f"{o.fact.pdf}, page {o.fact.page}" for o in evaluation.facts if o.share == 0 and "not read" in o.why}
-    )
-    yield from (f"{page}: was not read; its facts count as wrong" for page in missing)
+    facts = (outcome.fact for outcome in evaluation.facts if outcome.why == NOT_READ)
+    for page in sorted({f"{fact.pdf}, page {fact.page}" for fact in facts}):
+        yield f"{page}: was not read; its facts count as wrong"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean, median
 from typing import Literal
@@ -26,6 +26,13 @@ SOURCES: Mapping[str, str] = {
     "teds_structure": "the same, whatever cells say",
     "facts": "share of facts that hold (olmOCR-bench)",
 }
+
+
+NOT_READ = "the page was not read"
+"""Why a fact does not hold."""
+
+SAMPLES, INTERVAL = 1000, (2.5, 97.5)
+"""Drawn to see how far chance goes, and the percentiles between which 95 % of them lie."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +91,16 @@ class Evaluation:
     """All of it.
 
     Attributes:
-        unmatched: Predictions that were left out because they have no truth.
+        left_out: Pages that were read and have no truth, if they are not to count.
+        text: The form of texts that was compared.
+        notes: What to know about the definitions.
     """
 
     pages: Sequence[PageScores]
     facts: Sequence[FactOutcome] = ()
-    unmatched: Sequence[str] = ()
+    left_out: Sequence[str] = ()
     text: str = ""
-    notes: Sequence[str] = field(default=())
+    notes: Sequence[str] = ()
 
     @cached_property
     def aggregates(self) -> dict[str, Aggregate]:
@@ -113,12 +122,30 @@ class Evaluation:
     @cached_property
     def file_shares(self) -> dict[str, tuple[float, int]]:
         """By file: the share of facts that hold, and their number."""
-        return _shares((outcome.file, float(outcome.holds)) for outcome in self.facts)
+        return _shares(self._held)
+
+    @property
+    def _held(self) -> list[tuple[str, float]]:
+        return [(outcome.file, float(outcome.holds)) for outcome in self.facts]
 
     @property
     def facts_overall(self) -> float:
         """The mean over files, as olmOCR-bench sums up. 0..1."""
         return fmean(share for share, _ in self.file_shares.values())
+
+    @cached_property
+    def facts_interval(self) -> tuple[float, float]:
+        """Where that would lie, in 95 of 100 cases, with other facts of the same kind: bootstrapped within each file.
+
+        https://github.com/allenai/olmocr/blob/347c4844aa4eaad76d47cc5439a61e896deadb2a/olmocr/bench/utils.py
+        """
+        import numpy as np
+
+        draw = np.random.default_rng(0)
+        files = [np.array(held) for held in _grouped(self._held).values()]
+        means = [draw.choice(held, (SAMPLES, len(held))).mean(axis=1) for held in files]
+        low, high = np.percentile(np.mean(means, axis=0), INTERVAL)
+        return float(low), float(high)
 
 
 def _aggregate(scores: Sequence[Score]) -> Aggregate:
@@ -128,7 +155,11 @@ def _aggregate(scores: Sequence[Score]) -> Aggregate:
 
 
 def _shares(named: Iterable[tuple[str, float]]) -> dict[str, tuple[float, int]]:
+    return {name: (fmean(shares), len(shares)) for name, shares in sorted(_grouped(named).items())}
+
+
+def _grouped(named: Iterable[tuple[str, float]]) -> dict[str, list[float]]:
     groups: dict[str, list[float]] = {}
     for name, share in named:
         groups.setdefault(name, []).append(share)
-    return {name: (fmean(shares), len(shares)) for name, shares in sorted(groups.items())}
+    return groups

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from folioscope.evaluate.checks import NOT_READ, outcomes, with_baselines
+from folioscope.evaluate.checks import outcomes, with_baselines
 from folioscope.evaluate.facts import math
 from folioscope.evaluate.intake import Contents, contents_of
 from folioscope.evaluate.options import METRICS, EvaluateOptions
 from folioscope.evaluate.pages import page_scores
-from folioscope.evaluate.result import Evaluation
+from folioscope.evaluate.result import NOT_READ, Evaluation
 from folioscope.types import InputError
 
 LIBRARIES: Mapping[str, Sequence[str]] = {
@@ -38,7 +38,7 @@ def evaluate(
         InputError: A side cannot be read, or no name is on both; a metric needs what TRUTH has not, or a library that
             is not there.
     """
-    there = contents_of(truth)
+    there = contents_of(truth, facts_only=options.metrics == ("facts",))
     metrics = _chosen(options, there, str(truth))
     read = contents_of(predictions).texts
     if not read:
