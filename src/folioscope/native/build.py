@@ -11,7 +11,8 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.c", "vision.c"))
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.c", "vision.c", "masks.c"))
+HEADERS = (Path(__file__).with_name("tiles.h"),)
 BUILT = Path(__file__).with_name("_kernels.so")
 """Where a wheel has the library. A checkout has none: there it is compiled into the user's cache when first needed."""
 
@@ -46,6 +47,6 @@ def compile_kernels(target: Path) -> bool:
 def cached() -> Path:
     """The file in the user's cache that belongs to these sources, these flags and this kind of machine."""
     root = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or "~/.cache"
-    sources = b"".join(source.read_bytes() for source in SOURCES)
+    sources = b"".join(source.read_bytes() for source in SOURCES + HEADERS)
     key = hashlib.sha256(sources + repr((FLAGS, platform.system(), platform.machine())).encode())
     return Path(root).expanduser() / "folioscope" / f"kernels-{key.hexdigest()[:16]}.so"

@@ -11,12 +11,7 @@ void folio_parallel(void (*work)(const void *job, long chunk), const void *job, 
 #if !defined(__x86_64__) || !(__clang_major__ >= 9 || __GNUC__ >= 10)
 API int folio_vision(void) { return 0; }
 #else
-#include <float.h>
-#include <immintrin.h>
-#include <math.h>
-#include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
+#include "tiles.h"
 
 API int folio_vision(void) { /* whether this processor runs what follows */
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -24,12 +19,7 @@ API int folio_vision(void) { /* whether this processor runs what follows */
            __builtin_cpu_supports("avx512bf16");
 }
 
-#define FAST __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
-#define INLINE static inline __attribute__((always_inline)) FAST
-#define UNROLL _Pragma("GCC unroll 16")
-
-typedef uint16_t bf16;
-enum { LANES = 16, ROWS = 6, WIDE = 4, QUERIES = 48, KEYS = 16 /* vectors of keys at a time */ };
+enum { QUERIES = 48, KEYS = 16 /* vectors of keys at a time */ };
 
 typedef struct {
     const bf16 *qkv, *empty;     /* (B, H, W, 3, heads, dim); (3, heads, dim) of what stands beyond the map */
@@ -39,55 +29,6 @@ typedef struct {
     int64_t down, across, parts; /* windows; chunks of a window's queries */
     atomic_int *failed;
 } job;
-
-INLINE __m512 exp512(__m512 x) { /* x <= 0; relative error 2e-5, below what bfloat16 holds */
-    x = _mm512_max_ps(x, _mm512_set1_ps(-87.0f));
-    __m512 t = _mm512_mul_ps(x, _mm512_set1_ps(1.44269504f));
-    __m512 n = _mm512_roundscale_ps(t, 8);
-    __m512 r = _mm512_sub_ps(t, n);
-    __m512 p = _mm512_set1_ps(0.009618129f);
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.05550411f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.24022651f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.69314718f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-    return _mm512_scalef_ps(p, n);
-}
-
-/* c (rows, 16 * vectors) of float, stride ldc, plus or set to a (rows, 2 * pairs) times b [pairs][columns][2] */
-#define TILE(R, V)                                                                                                     \
-    FAST static void tile_##R##_##V(const bf16 *a, int64_t lda, const bf16 *b, int64_t columns, float *c, int64_t ldc, \
-                                    int64_t pairs, int add) {                                                          \
-        __m512 sum[R][V];                                                                                              \
-        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++) sum[r][v] =                              \
-            add ? _mm512_loadu_ps(c + r * ldc + LANES * v) : _mm512_setzero_ps();                                      \
-        for (int64_t p = 0; p < pairs; p++) {                                                                          \
-            __m512bh w[V];                                                                                             \
-            UNROLL for (int v = 0; v < V; v++) w[v] = (__m512bh)_mm512_loadu_si512(b + (p * columns + LANES * v) * 2); \
-            UNROLL for (int r = 0; r < R; r++) {                                                                       \
-                __m512bh x = (__m512bh)_mm512_set1_epi32(*(const int *)(a + r * lda + 2 * p));                         \
-                UNROLL for (int v = 0; v < V; v++) sum[r][v] = _mm512_dpbf16_ps(sum[r][v], x, w[v]);                   \
-            }                                                                                                          \
-        }                                                                                                              \
-        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++)                                          \
-            _mm512_storeu_ps(c + r * ldc + LANES * v, sum[r][v]);                                                      \
-    }
-TILE(6, 4)
-TILE(6, 3)
-TILE(6, 2)
-TILE(6, 1)
-
-typedef void (*tile)(const bf16 *, int64_t, const bf16 *, int64_t, float *, int64_t, int64_t, int);
-static const tile TILES[] = {0, tile_6_1, tile_6_2, tile_6_3, tile_6_4};
-
-/* c (rows, 16 * vectors) from a (rows, 2 * pairs); rows is a multiple of ROWS */
-static void product(const bf16 *a, int64_t lda, const bf16 *b, int64_t columns, float *c, int64_t ldc, int64_t rows,
-                    int64_t vectors, int64_t pairs, int add) {
-    for (int64_t v = 0; v < vectors; v += WIDE) {
-        int64_t wide = vectors - v < WIDE ? vectors - v : WIDE;
-        for (int64_t r = 0; r < rows; r += ROWS)
-            TILES[wide](a + r * lda, lda, b + v * LANES * 2, columns, c + r * ldc + v * LANES, ldc, pairs, add);
-    }
-}
 
 /* rows (count, dim), stride ld, as [dim / 2][columns][2]; rows beyond are zero */
 static void pack_rows(const bf16 *from, int64_t ld, int64_t count, int64_t dim, bf16 *to, int64_t columns) {
@@ -99,14 +40,6 @@ typedef struct { /* one window of one head, and room to work */
     bf16 *keys, *values, *rows, *cols, *queries, *weights;
     float *scores, *by_row, *by_col, *sums, *most, *total;
 } room;
-
-static int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
-static char *take(char **from, int64_t bytes) {
-    char *taken = *from;
-    *from += up(bytes, 64);
-    return taken;
-}
 
 FAST static void softmax_block(const job *j, const room *w, int64_t queries, const int64_t *places, int64_t first,
                                int64_t vectors, int64_t row_vectors, int64_t row_columns, int64_t col_columns) {
@@ -200,7 +133,7 @@ FAST static void attend_part(const void *given, long chunk) {
     const int64_t tiles = (high * wide + QUERIES - 1) / QUERIES;
     for (int64_t tile = part; tile < tiles; tile += j->parts) {
         int64_t first = tile * QUERIES, count = high * wide - first < QUERIES ? high * wide - first : QUERIES;
-        int64_t places[QUERIES], padded = up(count, ROWS);
+        int64_t places[QUERIES];
         for (int64_t q = 0; q < count; q++) {
             int64_t y = (first + q) / wide, x = (first + q) % wide;
             places[q] = y * j->win_w + x;
@@ -210,14 +143,14 @@ FAST static void attend_part(const void *given, long chunk) {
         }
         memset(w.sums, 0, (size_t)(QUERIES * dim) * 4);
         if (j->by_row) {
-            product(w.queries, dim, w.rows, row_columns, w.by_row, row_columns, padded, row_columns / LANES, dim / 2, 0);
-            product(w.queries, dim, w.cols, col_columns, w.by_col, col_columns, padded, col_columns / LANES, dim / 2, 0);
+            product(w.queries, dim, w.rows, row_columns, w.by_row, row_columns, count, row_columns / LANES, dim / 2, 0);
+            product(w.queries, dim, w.cols, col_columns, w.by_col, col_columns, count, col_columns / LANES, dim / 2, 0);
         }
         for (int64_t v = 0; v < vectors; v += KEYS) {
             int64_t now = vectors - v < KEYS ? vectors - v : KEYS;
-            product(w.queries, dim, w.keys + v * LANES * 2, keys, w.scores, KEYS * LANES, padded, now, dim / 2, 0);
+            product(w.queries, dim, w.keys + v * LANES * 2, keys, w.scores, KEYS * LANES, count, now, dim / 2, 0);
             softmax_block(j, &w, count, places, v, now, row_vectors, row_columns, col_columns);
-            product(w.weights, KEYS * LANES, w.values + v * LANES * dim, dim, w.sums, dim, padded, dim / LANES,
+            product(w.weights, KEYS * LANES, w.values + v * LANES * dim, dim, w.sums, dim, count, dim / LANES,
                     now * LANES / 2, 1);
         }
         for (int64_t q = 0; q < count; q++) {
@@ -254,12 +187,6 @@ typedef struct {
     float eps;
     int act;
 } rows_job;
-
-INLINE __m512 load(const bf16 *from) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)from)), 16));
-}
-
-INLINE void store(bf16 *to, __m512 x) { _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(x)); }
 
 FAST static void quantise_chunk(const void *given, long chunk) {
     const rows_job *j = given;
@@ -302,24 +229,8 @@ API void folio_quantise_rows(const void *x, const void *norm_weight, const void 
     folio_parallel(quantise_chunk, &j, (count + CHUNK - 1) / CHUNK, threads);
 }
 
-INLINE __m512 erf512(__m512 x) { /* Abramowitz and Stegun 7.1.26, error below 2e-5 with this exp */
-    __m512 a = _mm512_abs_ps(x);
-    __m512 t = _mm512_div_ps(_mm512_set1_ps(1.0f), _mm512_fmadd_ps(a, _mm512_set1_ps(0.3275911f), _mm512_set1_ps(1.0f)));
-    __m512 p = _mm512_set1_ps(1.061405429f);
-    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(-1.453152027f));
-    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(1.421413741f));
-    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(-0.284496736f));
-    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(0.254829592f));
-    __m512 tail = _mm512_mul_ps(_mm512_mul_ps(p, t), exp512(_mm512_sub_ps(_mm512_setzero_ps(), _mm512_mul_ps(a, a))));
-    __m512 sign = _mm512_and_ps(x, _mm512_set1_ps(-0.0f));
-    return _mm512_or_ps(_mm512_sub_ps(_mm512_set1_ps(1.0f), tail), sign);
-}
-
 INLINE __m512 activated(__m512 x, int act) { /* 1: GELU; 2: CLIP's quick GELU */
-    if (act == 1) {
-        __m512 half = _mm512_mul_ps(x, _mm512_set1_ps(0.5f));
-        return _mm512_fmadd_ps(half, erf512(_mm512_mul_ps(x, _mm512_set1_ps(0.70710678f))), half);
-    }
+    if (act == 1) return gelu512(x);
     if (act == 2) {
         __m512 a = _mm512_mul_ps(_mm512_abs_ps(x), _mm512_set1_ps(-1.702f)), e = exp512(a); /* sigmoid of |.| or -|.| */
         __mmask16 negative = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ);

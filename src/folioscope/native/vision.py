@@ -23,6 +23,8 @@ _POINTER, _COUNT, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 _SIGNATURES = {
     "folio_map_attention": (*(_POINTER,) * 5, *(_COUNT,) * 7, _INT),
     "folio_quantise_rows": (*(_POINTER,) * 3, ctypes.c_float, *(_COUNT,) * 2, *(_POINTER,) * 2, _INT),
+    "folio_image_pass": (_POINTER, _INT),
+    "folio_upscale": (_POINTER, _INT),
     "folio_rescale_rows": (*(_POINTER,) * 4, _INT, *(_COUNT,) * 2, _POINTER, _INT),
 }
 
