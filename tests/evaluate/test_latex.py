@@ -13,6 +13,7 @@ SAME = [
     (r"\frac{1}{2}", r"\frac12", r"\dfrac{1}{2}", r"\frac 1 2"),
     (r"\sum_{i=1}^{n} x_i", r"\sum\limits^n_{i=1}x_{i}", r"\displaystyle\sum_{i=1}^n\, x_i"),
     (r"\left( a+b \right)'", "(a+b)'", r"(a+b)^{\prime}", r"\bigl(a+b\bigr)^\prime"),
+    ("x'' + x", r"x^{\prime\prime} + x", r"{x}''+x"),
     (r"\max_\theta f", r"\mathrm{max}_{\theta} f", r"\operatorname{max}_\theta\ f"),
     (r"a \le b \to c", r"a\leq b\rightarrow c"),
     (r"\sqrt[3]{x+1}", r"\sqrt[3]{ x + 1 }"),

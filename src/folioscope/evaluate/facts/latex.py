@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 _TOKEN = re.compile(r"\\operatorname\*|\\[a-zA-Z]+|\\.|\S", re.DOTALL)
+_PRIMES = re.compile("'+")
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 
 
@@ -56,13 +57,13 @@ _SAME: Mapping[str, Sequence[str]] = {
     **{rf"\{name}": tuple(name) for name in _OPERATORS.split()},
     **{rf"\{one}": (rf"\{other}",) for one, other in (pair.split("=") for pair in _SYNONYMS.split())},
     **{rf"\{name}": (character,) for name, character in _CHARACTERS.items()},
-    "'": ("^", r"\prime"),
 }
 """Tokens, and those that look the same. The letters of an operator are letters."""
 
 
 def comparable(latex: str) -> str:
     """LaTeX made alike, its tokens with a blank between; empty if its braces do not close, which nothing renders."""
+    latex = _PRIMES.sub(lambda match: "^{" + r"\prime" * len(match[0]) + "}", latex)
     tokens = [same for token in _TOKEN.findall(latex) if token not in _DROPPED for same in _SAME.get(token, (token,))]
     try:
         return " ".join(_Reader(tokens).everything())
