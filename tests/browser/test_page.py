@@ -111,6 +111,23 @@ def test_a_cup_is_cut_out_of_a_photograph(page: Any) -> None:
     picture(page.locator("#picture"), "page_cut.png")
 
 
+def test_a_finger_takes_away_and_draws_boxes_too(browser: Any, address: str, tmp_path: Path) -> None:
+    for page in opened(browser, address, viewport={"width": 400, "height": 800}, has_touch=True, is_mobile=True):
+        page.set_input_files("#file", disc(tmp_path / "disc.png"))
+        page.wait_for_selector("#stage")
+        box = page.locator("#stage").bounding_box()
+        page.touchscreen.tap(box["x"] + 180, box["y"] + 130)
+        page.select_option("#tool", "remove")
+        page.touchscreen.tap(box["x"] + 20, box["y"] + 20)
+        until(page, "document.querySelectorAll('.point').length === 2")
+        assert page.locator(".point.beside").count() == 1
+        page.select_option("#tool", "box")
+        page.focus("#stage")
+        for key in ("ArrowLeft", "Enter", "Shift+ArrowRight", "Shift+ArrowDown", "Enter"):
+            page.press("#stage", key)
+        until(page, "document.querySelectorAll('.band').length === 1")
+
+
 def test_the_keyboard_can_do_it_too(page: Any, tmp_path: Path) -> None:
     page.set_input_files("#file", disc(tmp_path / "disc.png"))
     finished(page)
@@ -133,6 +150,30 @@ def test_a_long_document_is_cancelled_and_what_was_read_stays(page: Any, tmp_pat
     assert page.get_attribute("#image", "alt") == "Page 2"
 
 
+def test_a_read_document_begins_at_its_first_page(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "two.pdf").write_bytes(sheets(2))
+    page.set_input_files("#file", tmp_path / "two.pdf")
+    until(page, "document.querySelector('#status').textContent.includes(' of 2: ')")
+    finished(page)
+    assert page.get_attribute("#image", "alt") == "Page 1"
+    page.keyboard.press("PageDown")
+    assert page.get_attribute("#image", "alt") == "Page 2"
+
+
+def test_a_phrase_is_looked_for_and_the_search_can_be_left(page: Any) -> None:
+    assert page.is_disabled("#look")
+    read_sample(page)
+    for end in ("document.querySelector('#located').textContent.startsWith('The model points')",
+                "document.querySelector('#located').textContent === ''"):  # fmt: skip
+        page.fill("#words", "frost")
+        page.press("#words", "Enter")
+        assert page.inner_text("#located") == "Looking…"
+        if "===" in end:
+            page.click("#cancel")
+        until(page, end)
+        until(page, "document.querySelector('#work').hidden")
+
+
 def test_downloads(page: Any) -> None:
     read_sample(page)
     for name in ("md", "json"):
@@ -147,6 +188,8 @@ def test_errors_are_told(page: Any, tmp_path: Path) -> None:
     page.set_input_files("#file", tmp_path / "broken.png")
     page.wait_for_selector("#notice", state="visible")
     assert re.search("broken.png: not a PDF, and has no picture header", page.inner_text("#notice"))
+    page.wait_for_selector("#hint", state="visible")
+    assert page.inner_text("#cutting") == ""
 
 
 def test_what_a_page_says_is_never_markup(page: Any) -> None:

@@ -15,7 +15,7 @@ from folioscope.export.files import jpeg
 from folioscope.export.json_document import page_json, region_json
 from folioscope.grounding import parse
 from folioscope.read.result import words_in_refs
-from folioscope.serve.desk import Event
+from folioscope.serve.desk import Event, ReadRequest
 from folioscope.serve.errors import error_json
 from folioscope.tokens import prompt_text
 from folioscope.types import Page, Region
@@ -25,7 +25,7 @@ T = TypeVar("T")
 SSE = "text/event-stream"
 SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
-BOX_END = "<|/det|>"
+TAG, BOX_END = "<|ref|>", "<|/det|>"
 
 SKETCH_SECONDS = 0.1
 """Regions of an unfinished page are looked for no more often."""
@@ -62,7 +62,9 @@ class Sketch:
         if now - self.looked < SKETCH_SECONDS and BOX_END not in text:
             return []
         self.looked = now
-        regions = parse(self.raw, self.size, words_in_refs=self.words).regions
+        begun = self.raw.rfind(TAG)  # a block whose box is not complete yet has neither label nor place
+        settled = self.raw[:begun] if begun > self.raw.rfind(BOX_END) else self.raw
+        regions = parse(settled, self.size, words_in_refs=self.words).regions
         changed = [
             (place, region)
             for place, region in enumerate(regions)
@@ -73,13 +75,13 @@ class Sketch:
 
 
 async def page_events(
-    events: AsyncIterator[Event], prompt: str, *, previews: bool, last: Callable[[], Awaitable[dict[str, str]]]
+    events: AsyncIterator[Event], asked: ReadRequest, *, previews: bool, last: Callable[[], Awaitable[dict[str, str]]]
 ) -> AsyncIterator[str]:
     """The events of a reading as text: page, text, region and result, then done or error.
 
     Args:
         events: Of `Reading.events`.
-        prompt: That was asked with.
+        asked: What they are the answer to.
         previews: Send a picture of each page along, as a data URL.
         last: Gives what `done` says, when all is read.
     """
@@ -87,10 +89,10 @@ async def page_events(
     try:
         async for event in events:
             if isinstance(event, Page):
-                sketches[event.number] = Sketch(event.image.size, prompt)
-                yield sse(await _page(event, previews), "page")
+                sketches[event.number] = Sketch(event.image.size, asked.prompt)
+                yield sse({**await _page(event, previews), "of": len(asked.numbers)}, "page")
             elif event.restart:
-                sketches[event.page] = Sketch(sketches[event.page].size, prompt)
+                sketches[event.page] = Sketch(sketches[event.page].size, asked.prompt)
                 yield sse({"page": event.page, "step": event.restart}, "restart")
             elif event.result:
                 sketches.pop(event.page, None)

@@ -55,7 +55,7 @@ async def read(request: Request) -> Response:
             return {"job": await _keep(state, upload, fields, pages)} if fields.keep else {}
 
         seen = _noting(chain(first, events), pages)
-        stream = page_events(seen, fields.prompt, previews=fields.previews, last=last)
+        stream = page_events(seen, asked, previews=fields.previews, last=last)
         return StreamingResponse(stream, media_type=SSE, headers=SSE_HEADERS)
     document = await unless_gone(request, document_of(reading, upload.name))
     answer = await run_in_threadpool(delivered, document, formats)

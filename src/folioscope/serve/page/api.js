@@ -5,7 +5,7 @@ let key = sessionStorage.getItem("folioscope-key") || "";
 export async function ask(path, options = {}) {
   const answer = await reach(path, options);
   if (answer.ok) return answer;
-  if (answer.status === 401 && (await wantKey())) return ask(path, options);
+  if (answer.status === 401 && (await wantKey(key !== ""))) return ask(path, options);
   throw new Error(await reason(answer));
 }
 
@@ -29,8 +29,9 @@ async function reason(answer) {
   }
 }
 
-function wantKey() {
+function wantKey(again) {
   const dialog = document.getElementById("key");
+  document.getElementById("wrong").hidden = !again;
   const secret = document.getElementById("secret");
   return new Promise((settle) => {
     dialog.addEventListener("close", () => {

@@ -7,10 +7,13 @@ import { Stage } from "./stage.js";
 import { Text } from "./text.js";
 
 const $ = (id) => document.getElementById(id);
+const CLICK = "Click what is to be cut out. Right click or Alt takes away, dragging makes a box.";
+const TAP = "Tap what is to be cut out. Above is said what a tap does.";
+const touch = matchMedia("(hover: none)");
 const SHOWABLE = /^image\/(png|jpeg|webp|gif|bmp)$/;
 
-const state = { file: null, pages: new Map(), page: null, chosen: false, job: null, abort: null, segmenter: false };
-const stage = new Stage($("stage"), { light, point, click, frame });
+const state = { file: null, pages: new Map(), page: null, chosen: false, job: null, abort: null, looking: null, segmenter: false };
+const stage = new Stage($("stage"), { tool: () => $("tool").value, light, point, click, frame });
 const text = new Text($("text"), light);
 
 // Reading
@@ -24,8 +27,10 @@ async function open(file) {
   $("text").replaceChildren();
   $("thumbnails").replaceChildren();
   $("thumbnails").hidden = true;
+  for (const name of ["cutting", "located"]) $(name).textContent = "";
   tell("");
   document.body.dataset.state = "reading";
+  refresh();
   busy(`${file.name}: waiting for its turn`);
   const { signal } = state.abort;
   try {
@@ -38,6 +43,8 @@ async function open(file) {
   refresh();
   if (state.abort?.signal !== signal) return; // another file is being read by now
   state.abort = null;
+  $("hint").hidden = state.pages.size > 0;
+  if (state.page && !state.chosen) choose(whole()[0].number);
   document.body.dataset.state = "over";
 }
 
@@ -55,24 +62,28 @@ function follow(name, data) {
   const number = data.page ?? data.number;
   if (name === "page") add(data);
   const page = state.pages.get(number) ?? add({ page: number, size: data.size ?? [1, 1] });
-  if (name === "text") { page.raw += data.text; page.pieces += 1; }
+  if (name === "text") page.raw += data.text;
   if (name === "region") page.regions[data.place] = data;
-  if (name === "restart") Object.assign(page, { raw: "", regions: [], pieces: 0 });
+  if (name === "restart") Object.assign(page, { raw: "", regions: [] });
   if (name === "result") {
     Object.assign(page, { regions: data.regions, raw: data.raw, markdown: data.markdown, status: data.status, error: data.error, result: data });
   }
   if (name === "page" && !state.chosen) choose(number);
   else if (state.page === page && name !== "text") show();
   const done = [...state.pages.values()].filter((each) => each.result).length;
-  busy(`Page ${number}: ${page.pieces} pieces of text` + (done ? `, ${done} pages done` : ""));
+  const all = page.of > 1 ? ` of ${page.of}` : "";
+  const far = page.raw ? plural(page.raw.length, "character") : "the model looks at it";
+  busy(`Page ${number}${all}: ${far}` + (done ? `, ${plural(done, "page")} done` : ""));
+  if (page.of > 1) Object.assign($("progress"), { max: page.of, value: done });
+  else $("progress").removeAttribute("value");
 }
 
-function add({ page: number, size, preview }) {
+function add({ page: number, size, preview, of }) {
   const whole = SHOWABLE.test(state.file.type);
   const url = whole ? URL.createObjectURL(state.file) : preview;
   const picture = whole ? Promise.resolve(state.file) : preview ? fetch(preview).then((answer) => answer.blob()) : Promise.reject(new Error("This page has no picture."));
   picture.catch(() => {});
-  const page = { number, size, url, preview, picture, regions: [], located: [], raw: "", markdown: "", pieces: 0, lit: null, whole };
+  const page = { number, size, url, preview, picture, regions: [], located: [], raw: "", markdown: "", lit: null, whole, of };
   page.cutting = new Cutting(page, shown);
   state.pages.set(number, page);
   thumbnail(page);
@@ -81,7 +92,10 @@ function add({ page: number, size, preview }) {
 
 function stop() {
   state.abort?.abort();
+  state.looking?.abort();
 }
+
+const plural = (count, word) => `${count.toLocaleString()} ${word}${count === 1 ? "" : "s"}`;
 
 // The server need not keep what nobody will ask for
 function forget() {
@@ -145,6 +159,7 @@ function refresh() {
   $("undo").disabled = !cutting?.history.length;
   $("clear").disabled = !cutting || cutting.empty;
   $("cutout").disabled = !cutting?.mask;
+  $("look").disabled = !state.page;
 }
 
 // Cutting out
@@ -175,8 +190,8 @@ function shown(cutting) {
   $("masks").classList.toggle("preview", !cutting.mask);
   stage.draw();
   const { mask } = cutting;
-  if (cutting.empty) $("cutting").textContent = state.segmenter ? "Click what is to be cut out. Right click or Alt takes away, dragging makes a box." : "";
-  else $("cutting").textContent = mask ? `${mask.area.toLocaleString()} pixels, estimated IoU ${mask.score.toFixed(2)}, ${cutting.milliseconds} ms${cutting.here ? " in this browser" : ""}` : "Cutting out…";
+  if (cutting.empty) $("cutting").textContent = state.segmenter ? (touch.matches ? TAP : CLICK) : "";
+  else $("cutting").textContent = mask ? `${plural(mask.area, "pixel")}, estimated IoU ${mask.score.toFixed(2)}, ${cutting.milliseconds} ms${cutting.here ? " in this browser" : ""}` : "Cutting out…";
   refresh();
 }
 
@@ -190,14 +205,28 @@ function count() {
 async function locate(words) {
   const { page } = state;
   if (!page || !words.trim()) return;
+  state.looking?.abort();
+  const { signal } = (state.looking = new AbortController());
   page.located = [];
-  $("found").textContent = "Looking…";
+  $("located").textContent = "Looking…";
+  if (!state.abort) busy(`Looking for “${words}”`);
+  try {
+    await look(page, words, signal);
+    $("located").textContent = page.located.length ? `The model points at ${plural(page.located.length, "place")}` : "The model points at nothing";
+  } catch (error) {
+    $("located").textContent = "";
+    if (!signal.aborted) throw error;
+  } finally {
+    if (!state.abort) busy("");
+    stage.draw();
+  }
+}
+
+async function look(page, words, signal) {
   const fields = { prompt: `locate:${words}`, pages: state.file.type === "application/pdf" || state.pages.size > 1 ? String(page.number) : "" };
-  await read(state.file, fields, undefined, (name, data) => {
+  await read(state.file, fields, signal, (name, data) => {
     if (name === "result") page.located = data.regions.flatMap((region) => region.boxes);
   });
-  $("found").textContent = page.located.length ? `The model points at ${page.located.length} places` : "The model points at nothing";
-  stage.draw();
 }
 
 const whole = () => [...state.pages.values()].sort((one, other) => one.number - other.number);
@@ -223,6 +252,7 @@ $("sample").addEventListener("click", async () => {
   open(new File([picture], "sample.png", { type: "image/png" }));
 });
 $("cancel").addEventListener("click", stop);
+$("tool").addEventListener("change", () => $("stage").classList.toggle("boxing", $("tool").value === "box"));
 $("undo").addEventListener("click", undo);
 $("clear").addEventListener("click", clear);
 $("cutout").addEventListener("click", () => attempt(cutout(state.page, state.page.cutting.mask).then((picture) => save(picture, `cutout_${state.page.number}.png`))));

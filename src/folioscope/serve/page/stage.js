@@ -11,16 +11,16 @@ export const tone = (label) => KNOWN[label.toLowerCase()] ?? TONES[[...label.toL
 export class Stage {
   constructor(root, acts) {
     this.root = root;
-    this.acts = acts; // light(place | null), point([x, y] | null), click(x, y, label), frame(box)
+    this.acts = acts; // tool(), light(place | null), point([x, y] | null), click(x, y, label), frame(box)
     this.image = root.querySelector("img");
     this.svg = root.querySelector("svg");
-    this.cross = null;
+    this.cross = this.corner = null;
     this.listen();
   }
 
   show(page) {
     this.page = page;
-    this.cross = null;
+    this.cross = this.corner = null;
     this.root.hidden = false;
     if (this.image.src !== page.url) this.image.src = page.url;
     this.image.alt = `Page ${page.number}`;
@@ -37,6 +37,7 @@ export class Stage {
     if (box) parts.push(rect(box, "band"));
     points.forEach(([x, y], index) => parts.push(dot(x, y, this.pixels(6), labels[index] ? "point" : "point beside")));
     if (this.band) parts.push(rect(this.band, "band"));
+    if (this.corner) parts.push(rect(spanned(this.corner, this.cross), "band"));
     if (this.cross) parts.push(...this.crossLines());
     this.svg.replaceChildren(...parts);
   }
@@ -77,7 +78,7 @@ export class Stage {
     root.addEventListener("pointerdown", (event) => {
       if (!this.page || (event.button !== 0 && event.button !== 2)) return;
       this.press = { event, at: this.place(event) };
-      if (event.pointerType === "mouse") root.setPointerCapture(event.pointerId);
+      if (this.boxes(event)) root.setPointerCapture(event.pointerId);
     });
     root.addEventListener("pointermove", (event) => this.moved(event));
     root.addEventListener("pointerup", (event) => this.released(event));
@@ -87,10 +88,15 @@ export class Stage {
     new ResizeObserver(() => this.draw()).observe(root);
   }
 
+  // Fingers scroll, unless they have been told to draw
+  boxes(event) {
+    return event.pointerType === "mouse" || this.acts.tool() === "box";
+  }
+
   moved(event) {
     if (!this.page) return;
     const at = this.place(event);
-    if (this.press?.event.button === 0 && this.press.event.pointerType === "mouse" && far(event, this.press.event)) {
+    if (this.press?.event.button === 0 && this.boxes(this.press.event) && far(event, this.press.event)) {
       this.band = spanned(this.press.at, at);
       this.draw();
     } else if (!this.press) {
@@ -104,7 +110,23 @@ export class Stage {
     const { band, press } = this;
     this.press = this.band = null;
     if (band) this.acts.frame(band);
-    else if (!far(event, press.event)) this.acts.click(...press.at, event.button === 2 || event.altKey ? 0 : 1);
+    else if (!far(event, press.event)) this.acts.click(...press.at, this.label(event));
+  }
+
+  label(event) {
+    return event.button === 2 || event.altKey || this.acts.tool() === "remove" ? 0 : 1;
+  }
+
+  // By keyboard: a point, or one corner of a box and then the other
+  enter(event) {
+    if (this.acts.tool() !== "box") this.acts.click(...this.cross, this.label(event));
+    else if (!this.corner) this.corner = this.cross;
+    else {
+      const box = spanned(this.corner, this.cross);
+      this.corner = null;
+      if (box[0] < box[2] && box[1] < box[3]) this.acts.frame(box);
+    }
+    this.draw();
   }
 
   key(event) {
@@ -117,7 +139,7 @@ export class Stage {
       this.cross = [Math.min(Math.max(x + far * steps[0], 0), width - 0.01), Math.min(Math.max(y + far * steps[1], 0), height - 0.01)];
       this.acts.light(this.under(this.cross));
       this.draw();
-    } else if (event.key === "Enter" && this.cross) this.acts.click(...this.cross, event.altKey ? 0 : 1);
+    } else if (event.key === "Enter" && this.cross) this.enter(event);
     else return;
     event.preventDefault();
   }
