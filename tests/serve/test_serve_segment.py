@@ -63,6 +63,16 @@ def test_clicks_on_an_embedded_picture(address: str, segmenter: Segmenter, photo
     assert found["best"] == max(range(3), key=lambda place: expected[place].score)
 
 
+def test_the_best_alone_is_the_best_of_all(address: str, photo: bytes) -> None:
+    fields: dict[str, Any] = {
+        "scene": embed(address, photo),
+        "boxes": [[0, 0, 40, 40], [40, 10, 90, 60], [1, 2, 30, 50]],
+    }
+    alone = cut(address, **fields, only_best=True).json()["objects"]
+    every = cut(address, **fields).json()["objects"]
+    assert alone == [{"best": 0, "masks": [found["masks"][found["best"]]]} for found in every]
+
+
 def test_a_form_is_as_good(address: str, photo: bytes) -> None:
     fields = {"points": "[[30, 20]]", "box": "[10, 10, 80, 50]", "multimask": "false"}
     form = httpx2.post(f"{address}/v1/segment", files={"file": photo}, data=fields).json()

@@ -25,7 +25,7 @@ from folioscope.placement import AUTO, best_dtype, choose_device, choose_dtype
 from folioscope.segment.everything import Progress, everything
 from folioscope.segment.prompts import as_tensors, checked, given_prompt
 from folioscope.segment.scene import Scene, kept
-from folioscope.segment.upscale import masks_of
+from folioscope.segment.upscale import best, masks_of
 from folioscope.storage import weight_files
 from folioscope.types import CheckpointError, InputError, Page
 from folioscope.views import sam_view
@@ -163,12 +163,15 @@ class Segmenter:
         prompts: Sequence[MaskPrompt],
         *,
         multimask: bool = True,
+        only_best: bool = False,
         batch_size: int = DECODED_AT_ONCE,
     ) -> list[list[Mask]]:
         """Cut out several objects, each as `predict` does, whatever kinds and numbers of prompts the others have.
 
         Args:
             prompts: One for each object.
+            only_best: Of each object's masks, give the one that the model thinks best of; the others are never brought
+                to the size of the photo, which takes most of the time where that is large.
             batch_size: Objects decoded at once.
 
         Returns:
@@ -184,7 +187,8 @@ class Segmenter:
         masks = []
         for batch in _batches(given, batch_size):
             prediction = self.decode(scene, batch, multimask=multimask)
-            masks += masks_of(prediction.logits[0], prediction.iou[0], batch, scene.frame)
+            logits, iou = best(prediction) if only_best else (prediction.logits[0], prediction.iou[0])
+            masks += masks_of(logits, iou, batch, scene.frame)
         return masks
 
     @torch.no_grad()

@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from folioscope.masks import Mask, MaskPrompt, runs_of
+from folioscope.model.sam import Prediction
 from folioscope.views import SamFrame, unmap_masks
+
+
+def best(prediction: Prediction) -> tuple[Tensor, Tensor]:
+    """Of N objects, the masks with the highest scores: (N, 1, s, s) logits, (N, 1) scores. Of equals the first."""
+    logits, iou = prediction.logits[0], prediction.iou[0]  # (N, M, s, s), (N, M)
+    chosen = iou.argmax(dim=1, keepdim=True)
+    return logits.take_along_dim(chosen[..., None, None], dim=1), iou.take_along_dim(chosen, dim=1)
 
 
 def masks_of(logits: Tensor, scores: Tensor, prompts: Sequence[MaskPrompt], frame: SamFrame) -> list[list[Mask]]:

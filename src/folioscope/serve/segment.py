@@ -82,11 +82,15 @@ async def segment(request: Request) -> Response:
     upload, fields = await body_of(request, SegmentFields, state.options)
     name, scene = await unless_gone(request, _scene(state, upload, fields))
     prompts = await _prompts(state, scene, fields)
+    as_picture = PNG in request.headers.get("accept", "")
+    alone = fields.only_best or as_picture
     found = await unless_gone(
         request,
-        cutter.do("predict", lambda _: segmenter.predict_many(scene, prompts, multimask=fields.multimask)),
+        cutter.do(
+            "predict", lambda _: segmenter.predict_many(scene, prompts, multimask=fields.multimask, only_best=alone)
+        ),
     )
-    if PNG in request.headers.get("accept", ""):
+    if as_picture:
         return Response(await run_in_threadpool(mask_png, found[0][best_of(found[0])]), media_type=PNG)
     objects = [{"best": best_of(masks), "masks": [_shown(mask, fields.format) for mask in masks]} for masks in found]
     return JSONResponse({"scene": name, "size": scene.frame.size, "objects": objects})

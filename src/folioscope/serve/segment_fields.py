@@ -53,6 +53,9 @@ class SegmentFields(MaskFields):
     mask: Annotated[str, Field(max_length=LONG)] | None = Field(
         None, description="A rough mask of the image's size, white on the object: a data URL or base64."
     )
+    only_best: bool = Field(
+        False, description="Of each object the best mask alone: much quicker where the picture is large."
+    )
     multimask: bool = Field(True, description="Three masks for each object, for a prompt that can mean several things.")
 
 

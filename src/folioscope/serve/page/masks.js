@@ -118,7 +118,7 @@ export class Cutting {
 // The server's mask of a prompt
 export async function served(scene, prompt) {
   const headers = { "Content-Type": "application/json" };
-  const body = JSON.stringify({ scene: scene.id, ...prompt });
+  const body = JSON.stringify({ scene: scene.id, ...prompt, only_best: true });
   const answer = await (await ask("v1/segment", { method: "POST", headers, body })).json();
   const [object] = answer.objects;
   const mask = object.masks[object.best];
