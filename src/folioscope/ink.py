@@ -27,6 +27,9 @@ NEIGHBOURS = 3
 BLANK = 6
 """Pixels of ink, dust left out; a page with fewer is blank. The figure 1 in 10 points has some 16."""
 
+CLEARLY = 1.8
+"""Lines of text make the rows of a page so many times more uneven than its columns."""
+
 MARGIN = 1 / 100
 """Part of the longer side by which boxes are widened before ink is looked for in them: accents and tails stick out."""
 
@@ -47,6 +50,14 @@ class Ink:
     def blank(self) -> bool:
         """Whether there is nothing to read."""
         return int(self.mask.sum()) < BLANK
+
+    @property
+    def in_lines(self) -> bool:
+        """Whether the ink clearly stands in lines across the page, whichever of their two ways up."""
+        if self.blank:
+            return False
+        rows, columns = (_unevenness(self.mask.sum(axis=axis)) for axis in (1, 0))
+        return rows > CLEARLY * columns
 
     def inside(self, boxes: Sequence[Box]) -> float | None:
         """The share, 0..1, of the ink that lies in any of the boxes, in pixels of the page; None without ink."""
@@ -80,6 +91,13 @@ def ink_of(image: Image.Image) -> Ink:
     levels = np.asarray(grey, np.int16)
     contrast = levels - around if np.median(levels) < 128 else around - levels
     return Ink(_without_dust(contrast > CONTRAST), scale)
+
+
+def _unevenness(profile: np.ndarray) -> float:
+    """Standard deviation over mean of what lies between the first and the last that is not 0."""
+    inked = np.flatnonzero(profile)
+    between = profile[inked[0] : inked[-1] + 1]
+    return float(between.std() / between.mean())
 
 
 def _without_dust(mask: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     for name in ("src", "tests"):  # the actors find the package as this process does
         monkeypatch.syspath_prepend(str(ROOT / name))
     monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{ROOT / 'tests'}")
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "300")  # on a busy machine
     found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80 * 2**20})
     for _ in range(2):
         found.add_node(num_cpus=1, object_store_memory=80 * 2**20)

@@ -204,3 +204,11 @@ def test_undecodable_stdin_is_named(model: Path) -> None:
     result = run("-", "--model", model, stdin=io.BytesIO(b"no picture").getvalue())
     assert result.exit_code == 1
     assert "not a PDF, and has no picture header" in result.stderr
+
+
+def test_how_markdown_is_written(page: Path, model: Path, tmp_path: Path) -> None:
+    shown = run(page, "--model", model, "--paginate", "--figures", "placeholder").stdout
+    assert shown == "<!-- page 1 -->\n\n# Hello\n\n<!-- figure 0 -->\n"
+    run(page, "--model", model, "-o", tmp_path, "--format", "md", "--figures", "embed", "--no-clean")
+    assert "](data:image/jpeg;base64," in (tmp_path / "page.md").read_text()
+    assert run(page, "--model", model, "--tables", "csv").exit_code == 2

@@ -7,7 +7,8 @@ import io
 
 import pytest
 
-from folioscope.export.tables import Table, document_tables, find_tables, to_csv, to_html, to_pipes
+from folioscope.export.continued import document_tables
+from folioscope.export.tables import Table, find_tables, to_csv, to_html, to_pipes
 from folioscope.types import Document, PageResult
 
 SPANS = (

@@ -18,6 +18,8 @@ ROWS = "<table><tr><td>1</td></tr>"
 GARBAGE = "g\np s\ng 3 g\nq g a\nq z r\n"
 LOOP = "of the garden "
 
+GLANCES = ("glance90", "glance180", "glance270")
+
 good, unsure = Script(GOOD), Script("ktrve awopq\n" * 3, confidence=0.2)
 
 
@@ -132,14 +134,40 @@ def test_of_ways_to_turn_a_page_that_all_make_sense_the_surest_is_taken(make: Ma
     reader, _ = make(right=unsure, half=unsure, down=wrong, up=right, left=unsure)
     result = only(reader.read(page(90), prompt="free"))
     assert (result.status, result.markdown, kept(result)) == ("rotated", "The garden", ["rotate270"])
-    assert steps(result)[-3:] == ["rotate90", "rotate180", "rotate270"]
+    assert steps(result) == ["first", *GLANCES, "rotate270"]
+    assert (result.doubts, result.attempts[0].doubts) == ((), ("nonsense", "turned"))
+
+
+def test_a_page_on_its_head_that_seems_to_make_sense_is_turned(make: Make) -> None:
+    """Nothing in its text is wrong, but the model is surer of the page turned."""
+    odd = Script("<|ref|>title<|/ref|><|det|>[[300, 750, 700, 999]]<|/det|>\nuwnjne u! uaprog", confidence=0.7)
+    reader, _ = make(up=good, down=odd, left=odd, right=odd)
+    result = only(reader.read(page(180)))
+    assert (result.status, steps(result), kept(result)) == (
+        *("rotated", ["first", *GLANCES, "rotate180"]),
+        ["rotate180"],
+    )
+    assert (result.attempts[0].doubts, result.doubts) == (("turned",), ())
+    assert result.regions[0].box == pytest.approx((60, 150, 140, 200), abs=1)
+    assert result.usage.output_tokens == sum(attempt.output_tokens for attempt in result.attempts)
+
+
+def test_an_unsure_page_that_stands_right_stays_as_it_is(make: Make) -> None:
+    """Its stream shows nothing of the glances."""
+    reader, model = make(up=replace(good, confidence=0.7), **dict.fromkeys(("left", "right", "down"), unsure))
+    events = list(reader.stream(page()))
+    result = events[-1].result
+    assert result is not None
+    assert (result.status, result.doubts, kept(result), steps(result)[1:]) == ("ok", (), ["first"], [*GLANCES])
+    assert "".join(event.text for event in events) == result.raw
+    assert not any(event.restart for event in events)
+    assert len(model.seen) == 4
 
 
 def test_garbage_in_every_way_is_kept_and_said(make: Make) -> None:
     reader, model = make(**dict.fromkeys(("up", "left", "right", "down", "half"), unsure))
     result = only(reader.read(page()))
-    ways = ["first", "temperature", "mode", "rotate90", "rotate180", "rotate270"]
-    assert (steps(result), kept(result)) == (ways, ["first"])
+    assert (steps(result), kept(result)) == (["first", *GLANCES, "temperature", "mode"], ["first"])
     assert (result.status, result.doubts) == ("ok", ("nonsense", "coverage"))
     assert len(model.seen) == 7  # two halves
 
@@ -198,9 +226,9 @@ def test_low_coverage_is_reason_enough(make: Make) -> None:
 
 def test_retries_are_limited(make: Make) -> None:
     reader, model = make(**dict.fromkeys(("up", "left", "right", "down", "half"), unsure))
-    assert steps(only(reader.read(page(), trust=TrustOptions(retries=2)))) == ["first", "temperature", "mode"]
+    assert steps(only(reader.read(page(), trust=TrustOptions(retries=1)))) == ["first", *GLANCES, "temperature"]
     assert steps(only(reader.read(page(), trust=TrustOptions(retries=0)))) == ["first"]
-    assert "rotate90" not in steps(only(reader.read(page(), trust=TrustOptions(rotate=False))))
+    assert steps(only(reader.read(page(), trust=TrustOptions(rotate=False)))) == ["first", "temperature", "mode"]
 
 
 @pytest.mark.parametrize("wrong", [{"retries": -1}, {"retry_temperature": 0}, {"min_coverage": 2}])
@@ -212,10 +240,7 @@ def test_options_are_checked(wrong: dict) -> None:
 def test_a_stream_says_when_a_page_starts_again(make: Make) -> None:
     reader, _ = make(**dict.fromkeys(("up", "left", "right", "down", "half"), unsure))
     events = list(reader.stream(page()))
-    assert [event.restart for event in events if event.restart] == [
-        *("temperature", "mode", "rotate90", "rotate180", "rotate270"),
-        "first",
-    ]
+    assert [event.restart for event in events if event.restart] == ["temperature", "mode", "first"]
     last = max(place for place, event in enumerate(events) if event.restart)
     result = events[-1].result
     assert result is not None

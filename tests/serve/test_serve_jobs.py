@@ -45,6 +45,11 @@ def test_a_job_is_read_and_fetched_in_any_format(server: str) -> None:
     assert document["source"] == "long.pdf"
     archive = httpx2.get(f"{server}/v1/jobs/{job}/result", params={"format": "md,overlay"}).content
     assert "long_images/2_0.jpg" in zipfile.ZipFile(io.BytesIO(archive)).namelist()
+    written = {"format": "md", "paginate": "true", "figures": "placeholder"}
+    marked = httpx2.get(f"{server}/v1/jobs/{job}/result", params=written).text
+    assert marked.startswith("<!-- page 2 -->\n\n# Hello\n\n<!-- figure 0 -->\n\n<!-- page 3 -->")
+    refused = httpx2.get(f"{server}/v1/jobs/{job}/result", params={"tables": "csv"})
+    assert error_of(refused)[0] == 400
     assert httpx2.delete(f"{server}/v1/jobs/{job}").status_code == 204
     assert error_of(httpx2.get(f"{server}/v1/jobs/{job}"))[:2] == (404, "no_job")
 

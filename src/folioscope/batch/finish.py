@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from folioscope.batch.plan import Entry, Item, Run
 from folioscope.batch.sources import content_of, kind_of
 from folioscope.export import save
 from folioscope.export.json_document import document_json
+from folioscope.export.written import written
 from folioscope.pages import Source, UnreadablePage, open_pages
 from folioscope.records import page_of
 from folioscope.types import Document, InputError, OutputError, PageResult
@@ -36,7 +38,8 @@ def finish(run: Run, item: Item, password: str | None) -> None:
         if any(page.status != "failed" for page in document):
             error = _save(run, document, entry.stem) or error
         index.append(_summary(entry, document, status, error))
-        content = json.loads(document_json(document)) if document.pages else None
+        as_written = written(document, replace(run.settings.export, figures="link"))
+        content = json.loads(document_json(as_written)) if document.pages else None
         results.append({"source": entry.source, "status": status, "error": error, "document": content})
     run.place.replace(f"index/{item.name}.jsonl", lines_of(index))
     run.place.create(item.output, lines_of(results))
@@ -78,12 +81,12 @@ def _save(run: Run, document: Document, stem: str) -> str | None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         try:
-            written = save(document, folder, run.settings.formats, stem=stem)
+            files = save(document, folder, run.settings.formats, stem=stem, options=run.settings.export)
         except OutputError:
             raise
         except Exception as error:
             return f"files were not written: {type(error).__name__}: {' '.join(str(error).split())}"
-        for path in written:
+        for path in files:
             run.place.replace(f"documents/{path.relative_to(Path(folder)).as_posix()}", path.read_bytes())
     return None
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from folioscope.batch.jsonl import lines_of, values_in
 from folioscope.batch.place import Place
 from folioscope.batch.settings import Settings
-from folioscope.types import InputError, OutputError, TrustOptions
+from folioscope.types import ExportOptions, InputError, OutputError, TrustOptions
 
 MANIFEST, SCHEMA = "manifest.json", "folioscope.batch/1"
 FOLDERS = ("claims", "parts", "timing", "index", "results", "documents", "sources")
@@ -180,4 +180,5 @@ def _version() -> str:
 
 
 def _settings(values: dict[str, Any]) -> Settings:
-    return Settings(**values | {"formats": tuple(values["formats"]), "trust": TrustOptions(**values["trust"])})
+    trust, export = TrustOptions(**values["trust"]), ExportOptions(**values.get("export", {}))
+    return Settings(**values | {"formats": tuple(values["formats"]), "trust": trust, "export": export})

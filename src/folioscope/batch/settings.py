@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from folioscope.types import InputError, TrustOptions
+from folioscope.types import ExportOptions, InputError, TrustOptions
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Settings:
         seed: Makes sampling repeatable.
         batch_size: Pages decoded at a time by each worker; a finished page's place goes to the next.
         trust: When a page is read again, and how often.
+        export: How Markdown, text and HTML are written.
         max_page_error_rate: A document with a larger share of failed pages, 0..1, is failed; the run goes on.
     """
 
@@ -40,6 +41,7 @@ class Settings:
     batch_size: int = 8
     max_page_error_rate: float = 0.004
     trust: TrustOptions = field(default_factory=TrustOptions)
+    export: ExportOptions = field(default_factory=ExportOptions)
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

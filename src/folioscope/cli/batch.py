@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from folioscope.batch.settings import Here, Settings
-from folioscope.cli.options import Quiet, Revision, with_options_of
+from folioscope.cli.options import Quiet, Revision, part, with_options_of
 from folioscope.cli.report import Report
 from folioscope.docstrings import described
-from folioscope.types import InputError, TrustOptions
+from folioscope.types import ExportOptions, InputError, TrustOptions
 
 if TYPE_CHECKING:
     from folioscope.batch.plan import Run
@@ -29,6 +29,7 @@ def _here(name: str, *flags: str, **limits: Any) -> Any:
     return typer.Option(*flags, help=described(Here, name), **limits)
 
 
+@with_options_of(ExportOptions)
 @with_options_of(TrustOptions)
 def batch(
     sources: Annotated[
@@ -59,7 +60,7 @@ def batch(
     batch_size: Annotated[int, _setting("batch_size", min=1)] = Settings.batch_size,
     lease: Annotated[float, _here("lease", min=1)] = Here.lease,
     quiet: Quiet = False,
-    **trusted: Any,
+    **more: Any,
 ) -> None:
     """Read piles of documents into OUT, with any number of workers, on any number of machines that see OUT.
 
@@ -75,7 +76,7 @@ def batch(
 
     settings = Settings(
         prompt, mode, dpi, _names(formats), model, revision, dtype, max_new_tokens, temperature, seed, batch_size,
-        max_page_error_rate, TrustOptions(**trusted),
+        max_page_error_rate, part(TrustOptions, more), part(ExportOptions, more),
     )  # fmt: skip
     run = begin(sources or [], out, settings, resume=resume, recompute=recompute)
     _work(run, here, engine, workers, gpus, report)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Annotated, Any, Optional, TypeVar
+from typing import Annotated, Any, Literal, Optional, TypeVar, get_origin, get_type_hints
 
 import typer
 
@@ -14,6 +14,7 @@ from folioscope.docstrings import described
 from folioscope.types import GenerateOptions
 
 Verb = TypeVar("Verb", bound=Callable[..., None])
+Options = TypeVar("Options")
 
 Output = Annotated[
     Path | None,
@@ -34,8 +35,8 @@ def generate_option(name: str, **settings: Any) -> Any:
 def with_options_of(kind: type, *left_out: str, given_only: bool = False) -> Callable[[Verb], Verb]:
     """A verb that takes `**keywords` gets an option for each field of a dataclass but those left out.
 
-    The option's type is that of the field's default, which is also its own; or None, if `given_only`, so that the verb
-    can tell what was given.
+    The option's type is that of the field's default, which is also its own, or the field's, if that lists words; the
+    default is None, if `given_only`, so that the verb can tell what was given. For several dataclasses, see `part`.
     """
 
     def add(verb: Verb) -> Verb:
@@ -50,8 +51,15 @@ def with_options_of(kind: type, *left_out: str, given_only: bool = False) -> Cal
     return add
 
 
+def part(kind: type[Options], given: Mapping[str, Any]) -> Options:
+    """The dataclass of what was given for its fields, among others."""
+    return kind(**{field.name: given[field.name] for field in fields(kind)})  # pyright: ignore[reportArgumentType]
+
+
 def _option(kind: type, field: Field, given_only: bool) -> inspect.Parameter:
     help_text, taken = described(kind, field.name), type(field.default)
+    if taken is str and get_origin(words := get_type_hints(kind)[field.name]) is Literal:
+        taken = words
     if given_only:
         help_text, taken = f"{help_text} [{field.default}]", Optional[taken]  # noqa: UP045
     return inspect.Parameter(

@@ -20,11 +20,12 @@ from folioscope.cli.options import (
     Quiet,
     Revision,
     generate_option,
+    part,
     with_options_of,
 )
 from folioscope.cli.report import Report
 from folioscope.config import MODES
-from folioscope.types import Document, GenerateOptions, InputError, PageResult, TrustOptions
+from folioscope.types import Document, ExportOptions, GenerateOptions, InputError, PageResult, TrustOptions
 
 if TYPE_CHECKING:
     from folioscope.read import Reader
@@ -45,6 +46,7 @@ class Target:
     force: bool
 
 
+@with_options_of(ExportOptions)
 @with_options_of(TrustOptions)
 def read(
     paths: Annotated[
@@ -86,7 +88,7 @@ def read(
     seed: Annotated[int | None, generate_option("seed")] = GenerateOptions.seed,
     batch_size: Annotated[int, typer.Option(min=1, help="Pages of an input decoded at a time.")] = 1,
     quiet: Quiet = False,
-    **trusted: Any,
+    **more: Any,
 ) -> None:
     """Read images and PDFs: Markdown on stdout or, with -o, files.
 
@@ -103,7 +105,8 @@ def read(
     prompt_text(prompt)
     page_ranges(pages)
     how: dict[str, Any] = {"prompt": prompt, "mode": choose_mode(mode), "pages": pages, "dpi": dpi}
-    how |= {"password": password, "trust": TrustOptions(**trusted)}
+    how |= {"password": password, "trust": part(TrustOptions, more)}
+    export = part(ExportOptions, more)
     if stream and batch_size > 1:
         raise InputError("--stream shows one page at a time: leave out --batch-size")
     check_cut(cut, segmenter, output)
@@ -116,7 +119,7 @@ def read(
             for source, target in targets.items():
                 with report.input(source):
                     document = _read(reader, source, how, stream, report)
-                    _deliver(document, source, target, stream, report)
+                    _deliver(document, source, target, export, stream, report)
                     if cutter and target:
                         cutter.save(document, target.folder, target.stem, target.force, report)
     raise typer.Exit(report.exit_code)
@@ -159,7 +162,9 @@ def _read(reader: Reader, source: str, how: Mapping[str, Any], stream: bool, rep
     return Document(results[0].source, tuple(results))
 
 
-def _deliver(document: Document, source: str, target: Target | None, stream: bool, report: Report) -> None:
+def _deliver(
+    document: Document, source: str, target: Target | None, export: ExportOptions, stream: bool, report: Report
+) -> None:
     """Say what is wrong with pages, and give out the others; of a document without any, nothing is written."""
     from folioscope.export import save
 
@@ -172,10 +177,11 @@ def _deliver(document: Document, source: str, target: Target | None, stream: boo
     if all(page.status == "failed" for page in document):
         return
     if target:
-        written = save(document, target.folder, target.formats, force=target.force, stem=target.stem)
+        stem, force = target.stem, target.force
+        written = save(document, target.folder, target.formats, force=force, stem=stem, options=export)
         report.data("".join(f"{path}\n" for path in written))
     elif not stream:
-        report.block(document.markdown)
+        report.block(document.to_markdown(export))
 
 
 def _complaint(page: PageResult) -> str:

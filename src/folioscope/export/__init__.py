@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path
 
 from folioscope.export.alto import alto
+from folioscope.export.continued import document_tables, with_joined_tables
 from folioscope.export.doctags import doctags
-from folioscope.export.figures import figure_files, with_saved_links
+from folioscope.export.figures import figure_files
 from folioscope.export.files import File, text_file, write
 from folioscope.export.hocr import hocr
 from folioscope.export.html_page import html_document
@@ -17,12 +19,13 @@ from folioscope.export.json_document import document_json
 from folioscope.export.overlay import overlay_files
 from folioscope.export.plain import plain
 from folioscope.export.searchable_pdf import searchable_pdf
-from folioscope.export.tables import document_tables, to_csv
-from folioscope.types import Document, InputError
+from folioscope.export.tables import to_csv
+from folioscope.export.written import to_markdown, written
+from folioscope.types import Document, ExportOptions, InputError
 
-Writer = Callable[[Document, str], Iterable[File]]
-"""(document, stem) → the files of one format, named after the stem. The document's Markdown links to the files of
-`figure_files`, which a format that shows figures yields too."""
+Writer = Callable[[Document, str, ExportOptions], Iterable[File]]
+"""(document, stem, options) → the files of one format, named after the stem; what links to the files of `figure_files`
+yields them too."""
 
 STEM_BYTES = 180
 """A file name holds 255 bytes on most disks; this leaves room for what is added to the stem."""
@@ -35,6 +38,7 @@ def save(
     *,
     force: bool = False,
     stem: str | None = None,
+    options: ExportOptions | None = None,
 ) -> list[Path]:
     """Write the document into `folder` as `{stem}.{format}`, and its figures as `{stem}_images/{page}_{k}.jpg`.
 
@@ -46,6 +50,7 @@ def save(
         formats: Names in `FORMATS`.
         force: Overwrite files that are there.
         stem: What the names of its files begin with; None is `stem_of` its source.
+        options: How Markdown, text and HTML are written.
 
     Returns:
         The files written, in the order of the formats.
@@ -54,16 +59,22 @@ def save(
         InputError: No such format.
         OutputError: A file is there and `force` is False, or the folder cannot be written.
     """
-    names = _known(formats)
-    stem = stem_of(document.source) if stem is None else stem
-    linked = with_saved_links(document, stem)
-    files = {file.name: file for name in names for file in FORMATS[name](linked, stem)}
-    return write(Path(folder), files.values(), force=force)
+    files = document_files(document, formats, stem_of(document.source) if stem is None else stem, options)
+    return write(Path(folder), files, force=force)
+
+
+def document_files(
+    document: Document, formats: Sequence[str], stem: str, options: ExportOptions | None = None
+) -> list[File]:
+    """The files of a document, each once, in the order of the formats. Raises InputError for no such format."""
+    options = options or ExportOptions()
+    files = (file for name in _known(formats) for file in FORMATS[name](document, stem, options))
+    return list({file.name: file for file in files}.values())
 
 
 def planned(stem: str, formats: Sequence[str]) -> list[str]:
     """Names of the files that `save` writes for any document, whatever is on its pages. Raises InputError."""
-    return [file.name for name in _known(formats) for file in FORMATS[name](Document(stem), stem)]
+    return [file.name for file in document_files(Document(stem), formats, stem)]
 
 
 def _known(formats: Sequence[str]) -> list[str]:
@@ -97,45 +108,56 @@ def stem_of(source: str) -> str:
     return stem.encode("utf-8", "ignore")[:STEM_BYTES].decode("utf-8", "ignore") or "document"
 
 
-def _markdown_files(document: Document, stem: str) -> Iterator[File]:
-    yield text_file(f"{stem}.md", document.markdown + "\n")
+def _markdown_files(document: Document, stem: str, options: ExportOptions) -> Iterator[File]:
+    yield text_file(f"{stem}.md", to_markdown(document, options, stem) + "\n")
+    yield from _linked_figures(document, stem, options)
+
+
+def _linked_figures(document: Document, stem: str, options: ExportOptions) -> Iterator[File]:
+    if options.figures == "link":
+        yield from figure_files(document, stem)
+
+
+def _json_files(document: Document, stem: str, options: ExportOptions) -> Iterator[File]:
+    """Its figures are always files: a page's Markdown is there to be taken apart."""
+    yield text_file(f"{stem}.json", document_json(written(document, replace(options, figures="link"), stem)))
     yield from figure_files(document, stem)
 
 
-def _json_files(document: Document, stem: str) -> Iterator[File]:
-    yield text_file(f"{stem}.json", document_json(document))
-    yield from figure_files(document, stem)
+def _text_files(document: Document, stem: str, options: ExportOptions) -> Iterator[File]:
+    pages = written(document, replace(options, figures="link")).pages
+    yield text_file(f"{stem}.txt", "\f".join(f"{plain(page.markdown)}\n" for page in pages))
 
 
-def _text_files(document: Document, stem: str) -> Iterator[File]:
-    pages = (plain(page.markdown) for page in document.pages)
-    yield text_file(f"{stem}.txt", "\f".join(f"{page}\n" for page in pages))
+def _html_files(document: Document, stem: str, options: ExportOptions) -> Iterator[File]:
+    whole = with_joined_tables(document) if options.join_tables else document
+    yield text_file(f"{stem}.html", html_document(whole, stem, options.figures))
+    yield from _linked_figures(document, stem, options)
 
 
-def _html_files(document: Document, stem: str) -> Iterator[File]:
-    yield text_file(f"{stem}.html", html_document(document, stem))
-    yield from figure_files(document, stem)
-
-
-def _hocr_files(document: Document, stem: str) -> Iterator[File]:
+def _hocr_files(document: Document, stem: str, options: ExportOptions) -> Iterator[File]:
     yield text_file(f"{stem}.hocr", hocr(document))
 
 
-def _alto_files(document: Document, stem: str) -> Iterator[File]:
+def _alto_files(document: Document, stem: str, options: ExportOptions) -> Iterator[File]:
     yield text_file(f"{stem}.alto.xml", alto(document))
 
 
-def _pdf_files(document: Document, stem: str) -> Iterator[File]:
+def _pdf_files(document: Document, stem: str, options: ExportOptions) -> Iterator[File]:
     yield File(f"{stem}.pdf", lambda: searchable_pdf(document))
 
 
-def _doctags_files(document: Document, stem: str) -> Iterator[File]:
+def _doctags_files(document: Document, stem: str, options: ExportOptions) -> Iterator[File]:
     yield text_file(f"{stem}.doctags", doctags(document))
 
 
-def _csv_files(document: Document, stem: str) -> Iterator[File]:
+def _csv_files(document: Document, stem: str, options: ExportOptions) -> Iterator[File]:
     for number, table in enumerate(document_tables(document), 1):
         yield text_file(f"{stem}_table_{number}.csv", to_csv(table))
+
+
+def _overlay_files(document: Document, stem: str, options: ExportOptions) -> Iterator[File]:
+    yield from overlay_files(document, stem)
 
 
 FORMATS: Mapping[str, Writer] = {
@@ -148,6 +170,6 @@ FORMATS: Mapping[str, Writer] = {
     "pdf": _pdf_files,
     "doctags": _doctags_files,
     "csv": _csv_files,
-    "overlay": overlay_files,
+    "overlay": _overlay_files,
 }
 """What a document can be saved as."""

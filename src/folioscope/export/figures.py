@@ -6,15 +6,14 @@ figure is `{stem}_images/{page}_{k}.jpg` and the links say so.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 from PIL import Image
 
 from folioscope.export.files import File, jpeg
-from folioscope.grounding import tidy
 from folioscope.types import Box, Document, PageResult
 
 QUALITY = 95
@@ -41,7 +40,7 @@ def figure_boxes(page: PageResult) -> dict[int, PixelBox]:
     }
 
 
-def figure_name(stem: str, page: int, number: int) -> str:
+def figure_name(stem: str | None, page: int, number: int) -> str:
     """Where figure `number` of page `page` is saved, below the document's folder."""
     return f"{stem}_images/{page}_{number}.jpg"
 
@@ -59,22 +58,32 @@ def _figure(pixels: Callable[[], Image.Image], box: PixelBox) -> bytes:
     return cropped(pixels(), box, QUALITY)
 
 
-def with_saved_links(document: Document, stem: str) -> Document:
-    """The document with its Markdown linking to the files of `figure_files`."""
-    return replace(document, pages=tuple(_relinked(page, stem) for page in document.pages))
+def with_figures(page: PageResult, markdown: str, shown: str, stem: str | None) -> str:
+    """Markdown of a page with its figures shown as `ExportOptions.figures` says.
 
-
-def _relinked(page: PageResult, stem: str) -> PageResult:
-    """A link to a figure of this page follows its file; without the page's image there is none, and no link."""
+    Without the page's image there is no figure to link or to embed, and no link; without a stem, links stay as they
+    are.
+    """
     figures = figure_boxes(page)
+    image = cache(page.pixels) if page.pixels else None
 
     def link(found: re.Match[str]) -> str:
         number = int(found[1])
-        if number not in figures:
+        if number not in figures or (shown == "link" and stem is None):
             return found[0]
-        return f"![]({figure_name(stem, page.number, number)})" if page.pixels else ""
+        if shown == "placeholder":
+            return f"<!-- figure {number} -->"
+        if image is None:
+            return ""
+        name = figure_name(stem, page.number, number)
+        return f"![]({data_url(image(), figures[number]) if shown == 'embed' else name})"
 
-    return replace(page, markdown=tidy(_LINK.sub(link, page.markdown)))
+    return _LINK.sub(link, markdown)
+
+
+def data_url(image: Image.Image, box: PixelBox) -> str:
+    """A figure as an address that holds it."""
+    return "data:image/jpeg;base64," + base64.b64encode(cropped(image, box, QUALITY)).decode("ascii")
 
 
 def cropped(image: Image.Image, box: PixelBox, quality: int) -> bytes:

@@ -6,11 +6,11 @@ import html
 import re
 from collections.abc import Iterator
 
-from folioscope.export.figures import figure_name
+from folioscope.export.figures import data_url, figure_name, pixel_box
 from folioscope.export.files import xml_text
 from folioscope.export.plain import plain
 from folioscope.export.tables import find_tables, to_html
-from folioscope.types import Document, PageResult, Region
+from folioscope.types import Box, Document, PageResult, Region
 
 _STYLE = """
 body { margin: 0; background: #ddd; font-family: Georgia, "Times New Roman", serif; }
@@ -26,30 +26,30 @@ _HEADINGS = {"title": "h1", "sub_title": "h2"}
 _HEADING_MARK = re.compile(r"^#{1,6}\s+", re.MULTILINE)
 
 
-def html_document(document: Document, stem: str) -> str:
-    """The document as one HTML file; figures are links to those saved as `figure_files` saves them."""
-    pages = "\n".join(_page(page, stem) for page in document.pages)
+def html_document(document: Document, stem: str, figures: str = "link") -> str:
+    """The document as one HTML file; figures, as `ExportOptions` has them, link to those of `figure_files`."""
+    pages = "\n".join(_page(page, stem, figures) for page in document.pages)
     title = html.escape(document.source)
     head = f'<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n<title>{title}</title>'
     head += f"\n<style>{_STYLE}</style>"
     return xml_text(f"<!doctype html>\n<html>\n<head>\n{head}\n</head>\n<body>\n{pages}\n</body>\n</html>\n")
 
 
-def _page(page: PageResult, stem: str) -> str:
+def _page(page: PageResult, stem: str, figures: str) -> str:
     width, height = page.size
-    blocks = "\n".join(part for region in page.regions for part in _blocks(page, region, stem))
+    blocks = "\n".join(part for region in page.regions for part in _blocks(page, region, stem, figures))
     return (
         f'<section class="page" id="page-{page.number}" style="aspect-ratio: {width} / {height}">\n{blocks}\n</section>'
     )
 
 
-def _blocks(page: PageResult, region: Region, stem: str) -> Iterator[str]:
+def _blocks(page: PageResult, region: Region, stem: str, figures: str) -> Iterator[str]:
     label = html.escape(region.label)
-    if region.figure is not None and page.pixels:
+    if region.figure is not None and (page.pixels or figures == "placeholder"):
         for index, box in enumerate(region.boxes):
-            link = html.escape(figure_name(stem, page.number, region.figure + index))
             place = f'class="block" style="{_place(box, page.size)}"'
-            yield f'<div {place} data-label="{label}"><img src="{link}" alt=""></div>'
+            shown = _figure(page, box, figure_name(stem, page.number, region.figure + index), figures)
+            yield f'<div {place} data-label="{label}">{shown}</div>'
     if region.text:
         tag = _HEADINGS.get(region.label, "div")
         place = (
@@ -60,7 +60,16 @@ def _blocks(page: PageResult, region: Region, stem: str) -> Iterator[str]:
         yield f'<{tag} {place} data-label="{label}">{_content(region.text)}</{tag}>'
 
 
-def _place(box: tuple[float, float, float, float], size: tuple[int, int]) -> str:
+def _figure(page: PageResult, box: Box, name: str, figures: str) -> str:
+    """What stands in a figure's place."""
+    if figures == "placeholder":
+        return "<!-- figure -->"
+    embedded = page.image if figures == "embed" else None
+    source = data_url(embedded, pixel_box(box, page.size)) if embedded else html.escape(name)
+    return f'<img src="{source}" alt="">'
+
+
+def _place(box: Box, size: tuple[int, int]) -> str:
     left, top, right, bottom = (100 * value / size[index % 2] for index, value in enumerate(box))
     return f"left:{left:.2f}%;top:{top:.2f}%;width:{right - left:.2f}%;height:{bottom - top:.2f}%"
 

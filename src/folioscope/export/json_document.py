@@ -26,11 +26,11 @@ SCHEMA = "folioscope.document/1"
 
 
 def document_json(document: Document) -> str:
-    """The document as JSON text, the same for the same document, ending in a newline."""
+    """The document as JSON text, the same for the same document, ending in a newline; Markdown as its pages have it."""
     content = {
         "schema": SCHEMA,
         "source": document.source,
-        "markdown": document.markdown,
+        "markdown": "\n\n".join(page.markdown for page in document.pages if page.markdown),
         "pages": [page_json(page) for page in document.pages],
     }
     return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2) + "\n"

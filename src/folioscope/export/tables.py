@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html.parser import HTMLParser
 
-from folioscope.types import Document
-
 MOST_SPAN = 200
 """A cell that claims to span more is taken at this."""
 
@@ -111,34 +109,6 @@ def _harmless(text: str) -> str:
         text[:1] in ("+", "-") and not re.fullmatch(r"[+-][\d.,\s%]*", text)
     )
     return f"'{text}" if formula else text
-
-
-def joined(first: Table, second: Table) -> Table:
-    """A table and what continues it on the next page, whose head is dropped where it only repeats the first's."""
-    head = [cell.text for cell in first.rows[0]]
-    rows = second.rows[1:] if [cell.text for cell in second.rows[0]] == head else second.rows
-    return Table(first.rows + rows)
-
-
-def continues(first: Table, second: Table) -> bool:
-    """Whether two tables, one at the end of a page and one at the start of the next, have the same columns."""
-    return first.width == second.width > 1
-
-
-def document_tables(document: Document) -> list[Table]:
-    """The tables of all pages; one that goes on at the head of the next page, in as many columns, is one."""
-    tables: list[Table] = []
-    open_ended = False
-    for page in document.pages:
-        found = find_tables(page.markdown)
-        for index, (start, _, table) in enumerate(found):
-            at_the_head = index == 0 and not page.markdown[:start].strip()
-            if at_the_head and open_ended and continues(tables[-1], table):
-                tables[-1] = joined(tables[-1], table)
-            else:
-                tables.append(table)
-        open_ended = bool(found) and not page.markdown[found[-1][1] :].strip()
-    return tables
 
 
 # HTML and pipes → rows

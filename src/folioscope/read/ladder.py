@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from folioscope.config import MODES, Mode, OcrConfig
 from folioscope.ink import Ink
+from folioscope.read.confidence import geometric_mean
 from folioscope.read.part import Part, halves, turned
 from folioscope.read.task import Task
+from folioscope.read.turning import GLANCE, SURE, is_surer, may_be_turned, surer_way, ways_to_look
 from folioscope.tokens import PROMPTS
 from folioscope.types import Attempt, Doubt, GenerateOptions, Page, Region, Status, Step, Usage
 from folioscope.views import TILE, default_mode
@@ -30,11 +32,7 @@ HELPS: Mapping[Step, frozenset[Doubt]] = {
 TEXT_LAYER_HELPS = frozenset({"loop", "cut", "empty", "nonsense"})
 """The doubts about the last reading for which a PDF's own text is taken instead."""
 
-SURE = 0.9
-"""A turned page that is read with at least this confidence is the right way up; else all ways are compared, for a small
-model may make sense of a page that stands on its head."""
-
-GRAVITY: Sequence[Doubt] = ("coverage", "cut", "loop", "nonsense", "empty")
+GRAVITY: Sequence[Doubt] = ("coverage", "cut", "loop", "turned", "nonsense", "empty")
 """What is worse comes later."""
 
 DIVISIBLE = (PROMPTS["markdown"], PROMPTS["ocr"], PROMPTS["free"])
@@ -48,6 +46,7 @@ class Reading:
     Attributes:
         finish: As `Generated.finish`; that of the part that went worst.
         regions: In pixels of the page.
+        text_logprobs: Natural-log probabilities of the tokens that spell words.
     """
 
     step: Step
@@ -59,6 +58,12 @@ class Reading:
     coverage: float | None = None
     doubts: tuple[Doubt, ...] = ()
     usage: Usage = field(default_factory=Usage)
+    text_logprobs: tuple[float, ...] = field(default=(), repr=False)
+
+    @property
+    def text_confidence(self) -> float | None:
+        """Geometric mean probability, 0..1, of the tokens that spell words; None without any."""
+        return geometric_mean(sum(self.text_logprobs), len(self.text_logprobs))
 
     @property
     def status(self) -> Status:
@@ -88,37 +93,77 @@ class Plan:
     mode: Mode | None
     options: GenerateOptions
 
+    @property
+    def glance(self) -> bool:
+        """Whether it is no reading, but the beginning of one, to compare."""
+        return self.step.startswith("glance")
+
 
 class Ladder:
     """The readings of one page: what is tried next, and what came of it.
 
     Attributes:
-        readings: So far, in order; the caller adds each before it asks for the next plan.
+        readings: So far, in order, but for glances; the caller has each added before it asks for the next plan.
+        glances: Beginnings of readings of the page turned.
+        vain: The reading of the page turned that came to nothing after all.
     """
 
     def __init__(self, page: Page, ink: Ink, task: Task, config: OcrConfig):
         self.page, self.ink, self.task, self.config = page, ink, task, config
         self.readings: list[Reading] = []
+        self.glances: list[Reading] = []
+        self.vain: Reading | None = None
+
+    def add(self, reading: Reading) -> None:
+        """What came of the last plan."""
+        (self.glances if reading.step.startswith("glance") else self.readings).append(reading)
+
+    @property
+    def last(self) -> Reading:
+        """The last reading, but for a vain one."""
+        return next(reading for reading in reversed(self.readings) if reading is not self.vain)
 
     @property
     def doubts(self) -> frozenset[Doubt]:
         """About the last reading."""
-        return frozenset(self.readings[-1].doubts if self.readings else ())
+        return frozenset(self.last.doubts if self.readings else ())
 
     def plans(self) -> Iterator[Plan]:
         """The first reading, then as many others as are allowed and worth trying."""
         yield Plan("first", (Part(self.page.image),), self.task.mode, self.task.options)
         left = self.task.trust.retries
+        if left and self._may_be_turned:
+            yield from map(self._glance, ways_to_look(self.readings[0], self.ink))
+            if degrees := surer_way(self.readings[0], self.glances):
+                left -= 1
+                yield self._turned(degrees)
+                self._judge_turning()
         for step, settles in HELPS.items():
             if left and (settles & self.doubts or self._may_stand_better(step)) and (plan := self._plan(step)):
                 left -= 1
                 yield plan
 
+    @property
+    def _may_be_turned(self) -> bool:
+        """Whether the first reading is of a kind, and unsure enough, for the page to be looked at turned."""
+        first, task = self.readings[0], self.task
+        limited = first.usage.output_tokens == task.options.max_new_tokens or task.cancelled()
+        return task.trust.rotate and task.prompt.strip() in DIVISIBLE and not limited and may_be_turned(first)
+
+    def _judge_turning(self) -> None:
+        """Doubt the first reading if the page turned, read to its end, is still surer; else the other is vain."""
+        first, last = self.readings[0], self.readings[-1]
+        if last is first:
+            return
+        if is_surer(last.text_confidence or 0.0, first.text_confidence or 0.0) and last.finish != "cancelled":
+            self.readings[0] = replace(first, doubts=(*first.doubts, "turned"))
+        else:
+            self.vain = last
+
     def _may_stand_better(self, step: Step) -> bool:
         """Whether the last reading was of the page turned, without doubts but not sure, and there are ways left."""
-        last = self.readings[-1]
-        turning = step.startswith("rotate") and last.step.startswith("rotate")
-        return turning and last.confidence is not None and last.confidence < SURE
+        turning = step.startswith("rotate") and self.last.step.startswith("rotate") and not self.glances
+        return turning and self.last.text_confidence is not None and self.last.text_confidence < SURE
 
     @property
     def wants_text_layer(self) -> bool:
@@ -128,7 +173,7 @@ class Ladder:
 
     def _plan(self, step: Step) -> Plan | None:
         """What a step does to this page; None if it is not wanted, or would do what has been done."""
-        task, page, whole = self.task, self.page, (Part(self.page.image),)
+        task, whole = self.task, (Part(self.page.image),)
         as_before, strict = replace(task.options, stop_loops=True), stricter(task.options)
         if step == "ngram":
             return Plan(step, whole, task.mode, strict) if strict != as_before else None
@@ -138,8 +183,30 @@ class Ladder:
             return Plan(step, whole, task.mode, warmer(options, task.trust.retry_temperature))
         if step == "mode":
             return self._other_mode(options)
-        part = turned(page.image, int(step.removeprefix("rotate")))
-        return Plan(step, (part,), task.mode, options) if task.trust.rotate else None
+        degrees = int(step.removeprefix("rotate"))
+        seen = any(reading.step in (f"glance{degrees}", step) for reading in (*self.glances, *self.readings))
+        return self._turned(degrees, options) if task.trust.rotate and not seen else None
+
+    def _turned(self, degrees: int, options: GenerateOptions | None = None) -> Plan:
+        options = options or replace(self.task.options, stop_loops=True)
+        step: Step = f"rotate{degrees}"  # pyright: ignore[reportAssignmentType]
+        return Plan(step, (turned(self.page.image, degrees),), self.task.mode, options)
+
+    def _glance(self, degrees: int) -> Plan:
+        step: Step = f"glance{degrees}"  # pyright: ignore[reportAssignmentType]
+        options = replace(self.task.options, stop_loops=True, max_new_tokens=GLANCE)
+        return Plan(step, (turned(self.page.image, degrees),), self.task.mode, options)
+
+    @property
+    def kept(self) -> Reading:
+        """The best of the readings."""
+        return best([reading for reading in self.readings if reading is not self.vain])
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """All of them, in order."""
+        kept, first = self.kept, self.readings[:1]
+        return tuple(reading.attempt(reading is kept) for reading in (*first, *self.glances, *self.readings[1:]))
 
     def _other_mode(self, options: GenerateOptions) -> Plan | None:
         """With tiles if it was without and the checkpoint knows them; else in halves, if the prompt allows."""
@@ -171,7 +238,8 @@ def best(readings: Sequence[Reading]) -> Reading:
 
     def worth(reading: Reading) -> tuple[int, int, float]:
         grave = max((GRAVITY.index(doubt) for doubt in reading.doubts), default=-1)
-        sure = (1.0 if reading.confidence is None else reading.confidence) * (reading.coverage or 1.0)
+        known = (reading.text_confidence, reading.confidence, 1.0)
+        sure = next(confidence for confidence in known if confidence is not None) * (reading.coverage or 1.0)
         return -grave, -len(reading.doubts), sure
 
     return max(readings, key=worth)

@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from folioscope.generate import Prompt
-from folioscope.grounding import parse
+from folioscope.grounding import Grounded, parse
 from folioscope.ink import Ink
 from folioscope.pages import UnreadablePage
-from folioscope.read.confidence import geometric_mean, span_confidence
+from folioscope.read.confidence import geometric_mean, span_confidence, text_logprobs
 from folioscope.read.doubts import doubts_of
-from folioscope.read.ladder import Plan, Reading, best
+from folioscope.read.ladder import Ladder, Plan, Reading
 from folioscope.read.part import Part
 from folioscope.read.task import Task
+from folioscope.read.turning import turned_trust
 from folioscope.tokens import LOCATE_WORDS, PROMPTS, TextStream, Tokenizer, token_spans
 from folioscope.types import Box, Generated, Page, PageResult, Region, Usage
 
@@ -50,55 +51,66 @@ def reading(
     tokenizer: Tokenizer, page: Page, plan: Plan, written: Sequence[Written], ink: Ink, task: Task, seconds: float
 ) -> Reading:
     """Text, Markdown and regions of a page from the token ids of its parts."""
-    raws: list[str] = []
-    regions: list[Region] = []
-    markdowns: list[str] = []
-    figures = 0
-    for one in written:
-        raw, found, markdown = _parsed(tokenizer, one, task.prompt)
-        regions += (one.draft.part.region_on_page(region, figures) for region in found)
-        markdowns.append(_LINK.sub(lambda link, base=figures: f"![](images/{int(link[1]) + base}.jpg)", markdown))
-        raws.append(raw)
-        figures += sum(len(region.boxes) for region in found if region.figure is not None)
-    raw, answers = BETWEEN.join(raws), [one.answer for one in written]
+    parts = [_parsed(tokenizer, one, task.prompt) for one in written]
+    regions, markdown = _joined(parts)
+    raw, answers = BETWEEN.join(part.raw for part in parts), [one.answer for one in written]
+    words = tuple(logprob for part in parts for logprob in part.text_logprobs)
     finish = min((answer.finish for answer in answers), key=_FINISHES.index)
     confidence = geometric_mean(
         sum(sum(answer.logprobs) for answer in answers), sum(len(answer.ids) for answer in answers)
     )
-    coverage = ink.inside([box for region in regions for box in region.boxes])
-    whole_page = task.prompt.strip() == PROMPTS["markdown"]
+    covered = ink.inside([box for region in regions for box in region.boxes])
+    coverage = covered if task.prompt.strip() == PROMPTS["markdown"] else None
+    limited = any(len(answer.ids) == plan.options.max_new_tokens for answer in answers)
+    sure, trust = confidence, task.trust
+    if plan.step.startswith("rotate"):
+        sure, trust = geometric_mean(sum(words), len(words)), turned_trust(trust)
     return Reading(
         step=plan.step,
         finish=finish,
         raw=raw,
-        markdown=BETWEEN.join(filter(None, markdowns)),
+        markdown=markdown,
         regions=tuple(_with_points(region, page) for region in regions),
         confidence=confidence,
-        coverage=coverage if whole_page else None,
-        doubts=doubts_of(
-            raw,
-            finish,
-            confidence,
-            coverage if whole_page else None,
-            task.trust,
-            limited=any(len(answer.ids) == plan.options.max_new_tokens for answer in answers),
-        ),
+        coverage=coverage,
+        doubts=doubts_of(raw, finish, sure, coverage, trust, limited=limited),
         usage=_usage(written, seconds),
+        text_logprobs=words,
     )
 
 
-def _parsed(tokenizer: Tokenizer, written: Written, prompt: str) -> tuple[str, tuple[Region, ...], str]:
-    """The text of a part, and regions and Markdown as if the part were the page."""
-    answer = written.answer
+@dataclass(frozen=True)
+class _Parsed:
+    """A part as if it were the page."""
+
+    part: Part
+    raw: str
+    grounded: Grounded
+    text_logprobs: tuple[float, ...]
+
+
+def _parsed(tokenizer: Tokenizer, written: Written, prompt: str) -> _Parsed:
+    part, answer = written.draft.part, written.answer
     ids = answer.ids[:-1] if answer.finish == "stop" else answer.ids
     raw = tokenizer.decode(ids)
-    grounded = parse(
-        raw,
-        written.draft.part.image.size,
-        confidence=span_confidence(token_spans(tokenizer, ids), answer.logprobs),
-        words_in_refs=words_in_refs(prompt),
-    )
-    return raw, grounded.regions, grounded.markdown
+    spans, in_refs = token_spans(tokenizer, ids), words_in_refs(prompt)
+    confidence = span_confidence(spans, answer.logprobs)
+    grounded = parse(raw, part.image.size, confidence=confidence, words_in_refs=in_refs)
+    return _Parsed(part, raw, grounded, text_logprobs(raw, spans, answer.logprobs, in_refs))
+
+
+def _joined(parts: Sequence[_Parsed]) -> tuple[list[Region], str]:
+    """Regions in pixels of the page, and Markdown, figures numbered through."""
+    regions: list[Region] = []
+    markdowns: list[str] = []
+    figures = 0
+    for one in parts:
+        regions += (one.part.region_on_page(region, figures) for region in one.grounded.regions)
+        markdowns.append(
+            _LINK.sub(lambda link, base=figures: f"![](images/{int(link[1]) + base}.jpg)", one.grounded.markdown)
+        )
+        figures += sum(len(region.boxes) for region in one.grounded.regions if region.figure is not None)
+    return regions, BETWEEN.join(filter(None, markdowns))
 
 
 def _usage(written: Sequence[Written], seconds: float) -> Usage:
@@ -137,9 +149,9 @@ def text_layer_reading(page: Page, ink: Ink, task: Task) -> Reading:
     )
 
 
-def page_result(page: Page, readings: Sequence[Reading]) -> PageResult:
+def page_result(page: Page, ladder: Ladder) -> PageResult:
     """The best of a page's readings, and what all of them cost."""
-    kept, usages = best(readings), [reading.usage for reading in readings]
+    kept, usages = ladder.kept, [reading.usage for reading in (*ladder.readings, *ladder.glances)]
     return PageResult(
         number=page.number,
         source=page.source,
@@ -158,7 +170,7 @@ def page_result(page: Page, readings: Sequence[Reading]) -> PageResult:
         points=page.points,
         error=EMPTY if kept.status == "failed" else None,
         coverage=kept.coverage,
-        attempts=tuple(reading.attempt(reading is kept) for reading in readings),
+        attempts=ladder.attempts,
         pixels=_pixels(page),
     )
 

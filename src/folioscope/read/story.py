@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -59,25 +59,25 @@ class Teller:
             return blank_page(page)
         ladder = Ladder(page, ink, task, self.model.config)
         for plan in ladder.plans():
-            if ladder.readings:
+            if ladder.readings and not plan.glance:
                 task.emit(StreamEvent(page.number, restart=plan.step))
             try:
-                ladder.readings.append((yield from self._reading(page, plan, ladder)))
+                ladder.add((yield from self._reading(page, plan, ladder)))
             except (_NoRoom, InputError):
                 if not ladder.readings:
                     raise
         if ladder.wants_text_layer:
-            ladder.readings.append(text_layer_reading(page, ink, task))
-        result = page_result(page, ladder.readings)
-        if not result.attempts[-1].kept or result.status == "fallback":
-            kept = next(attempt for attempt in result.attempts if attempt.kept)
-            task.emit(StreamEvent(page.number, restart=kept.step))
+            ladder.add(text_layer_reading(page, ink, task))
+        result = page_result(page, ladder)
+        if ladder.kept is not ladder.readings[-1] or result.status == "fallback":
+            task.emit(StreamEvent(page.number, restart=ladder.kept.step))
             task.emit(StreamEvent(page.number, result.raw))
         return result
 
     def _reading(self, page: Page, plan: Plan, ladder: Ladder) -> Story[Reading]:
         """Read a page once: image tokens → prompt → token ids, for each of its parts; then text and regions."""
-        task, start, written = ladder.task, time.perf_counter(), list[Written]()
+        task = replace(ladder.task, emit=lambda event: None) if plan.glance else ladder.task
+        start, written = time.perf_counter(), list[Written]()
         for part in plan.parts:
             if written:
                 task.emit(StreamEvent(page.number, BETWEEN))

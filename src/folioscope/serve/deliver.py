@@ -6,16 +6,17 @@ import io
 import mimetypes
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
 from fastapi import Response
 
-from folioscope.export import FORMATS, stem_of
-from folioscope.export.figures import with_saved_links
+from folioscope.export import FORMATS, document_files, stem_of
 from folioscope.export.files import File
 from folioscope.export.json_document import document_json
+from folioscope.export.written import written
 from folioscope.serve.errors import Refused
-from folioscope.types import Document
+from folioscope.types import Document, ExportOptions
 
 TYPES = {".md": "text/markdown", ".hocr": "text/html"}
 """Which the standard library does not know, or takes for something else."""
@@ -31,21 +32,22 @@ def formats_of(asked: str) -> list[str]:
     return names
 
 
-def delivered(document: Document, formats: Sequence[str]) -> Response:
+def delivered(document: Document, formats: Sequence[str], options: ExportOptions) -> Response:
     """JSON alone as it is; the one file of a format; all files of several formats, figures included, as a ZIP.
 
     The Markdown of a single file links to figures that only the ZIP has.
     """
     if list(formats) == ["json"]:
-        return Response(document_json(document), media_type="application/json")
+        return Response(
+            document_json(written(document, replace(options, figures="link"))), media_type="application/json"
+        )
     stem = stem_of(document.source)
-    linked = with_saved_links(document, stem)
-    files = {file.name: file for name in formats for file in FORMATS[name](linked, stem)}
+    files = document_files(document, formats, stem, options)
     figures = f"{stem}_images/"
-    main = [file for file in files.values() if not file.name.startswith(figures)]
+    main = [file for file in files if not file.name.startswith(figures)]
     if len(main) == 1 and len(formats) == 1:
         return _attachment(main[0].name, main[0].content())
-    return _attachment(f"{stem}.zip", _zip(list(files.values())))
+    return _attachment(f"{stem}.zip", _zip(files))
 
 
 def _zip(files: Sequence[File]) -> bytes:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from folioscope.export import FORMATS
@@ -14,13 +15,19 @@ from folioscope.serve.deliver import delivered, formats_of
 from folioscope.serve.errors import REFUSALS, Refused
 from folioscope.serve.inputs import body_of, body_schema, needed
 from folioscope.serve.jobs import Job
-from folioscope.serve.reading import ReadFields, read_request
+from folioscope.serve.reading import ExportFields, ReadFields, export_options, read_request
 from folioscope.serve.runner import document_of_job
 from folioscope.serve.state import State, state_of
 
 router = APIRouter(tags=["jobs"], responses=REFUSALS)
 
 Id = Annotated[str, Path(max_length=64)]
+
+
+class ResultFields(ExportFields):
+    """What a job's document is given as."""
+
+    format: str = Field("json", description=f"{', '.join(FORMATS)}; several, by commas, as a ZIP.")
 
 
 @router.post("/v1/jobs", status_code=202, openapi_extra=body_schema(ReadFields))
@@ -46,17 +53,13 @@ async def look(request: Request, id: Id) -> dict[str, Any]:
 
 
 @router.get("/v1/jobs/{id}/result")
-async def result(
-    request: Request,
-    id: Id,
-    format: Annotated[str, Query(description=f"{', '.join(FORMATS)}; several, by commas, as a ZIP.")] = "json",
-) -> Response:
+async def result(request: Request, id: Id, asked: Annotated[ResultFields, Query()]) -> Response:
     """What is read of it: the whole document when it is done, else the pages there are."""
     state = state_of(request)
-    formats = formats_of(format)
+    formats = formats_of(asked.format)
     job = await _job(state, id)
     document = await run_in_threadpool(document_of_job, state.jobs, job, state.options)
-    return await run_in_threadpool(delivered, document, formats)
+    return await run_in_threadpool(delivered, document, formats, export_options(asked))
 
 
 @router.delete("/v1/jobs/{id}", status_code=204)

@@ -17,14 +17,14 @@ from folioscope.serve.errors import REFUSALS
 from folioscope.serve.events import SSE, SSE_HEADERS, chain, page_events
 from folioscope.serve.going import unless_gone
 from folioscope.serve.inputs import Upload, body_of, body_schema, needed
-from folioscope.serve.reading import ReadFields, read_request
+from folioscope.serve.reading import ExportFields, ReadFields, export_options, read_request
 from folioscope.serve.state import State, state_of
 from folioscope.types import Document, PageResult, StreamEvent
 
 router = APIRouter(tags=["read"], responses=REFUSALS)
 
 
-class ReadForm(ReadFields):
+class ReadForm(ReadFields, ExportFields):  # pyright: ignore[reportGeneralTypeIssues]
     """Fields of /v1/read."""
 
     format: str = Field("json", description=f"What to send back: {', '.join(FORMATS)}; several, by commas, as a ZIP.")
@@ -58,7 +58,7 @@ async def read(request: Request) -> Response:
         stream = page_events(seen, asked, previews=fields.previews, last=last)
         return StreamingResponse(stream, media_type=SSE, headers=SSE_HEADERS)
     document = await unless_gone(request, document_of(reading, upload.name))
-    answer = await run_in_threadpool(delivered, document, formats)
+    answer = await run_in_threadpool(delivered, document, formats, export_options(fields))
     if fields.keep:
         answer.headers["Location"] = f"/v1/jobs/{await _keep(state, upload, fields, document.pages)}"
     return answer

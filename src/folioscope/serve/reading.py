@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import fields, replace
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_type_hints
 
 from pydantic import Field, create_model
 from starlette.concurrency import run_in_threadpool
@@ -19,7 +19,7 @@ from folioscope.serve.errors import Refused
 from folioscope.serve.inputs import Fields, Upload, given_values
 from folioscope.serve.options import ServeOptions
 from folioscope.tokens import prompt_text
-from folioscope.types import GenerateOptions, TrustOptions
+from folioscope.types import ExportOptions, GenerateOptions, TrustOptions
 
 MOST = 100_000
 """Of any number that a client gives; beyond it lies nothing that would make sense."""
@@ -29,6 +29,7 @@ NOT_OFFERED = ("ngram_exempt", "stop_ids")
 
 GENERATE_FIELDS = frozenset(field.name for field in fields(GenerateOptions)) - {*NOT_OFFERED}
 TRUST_FIELDS = frozenset(field.name for field in fields(TrustOptions))
+EXPORT_FIELDS = frozenset(field.name for field in fields(ExportOptions))
 
 
 def _offered(kind: type, names: frozenset[str]) -> dict[str, Any]:
@@ -37,8 +38,8 @@ def _offered(kind: type, names: frozenset[str]) -> dict[str, Any]:
 
 
 def _optional(kind: type, name: str, default: Any) -> tuple[Any, Any]:
-    of = int if default is None else type(default)
-    bounds: dict[str, Any] = {} if of is bool else {"ge": 0, "le": MOST}
+    of = int if default is None else get_type_hints(kind)[name] if isinstance(default, str) else type(default)
+    bounds: dict[str, Any] = {"ge": 0, "le": MOST} if of in (int, float) else {}
     return of | None, Field(None, description=described(kind, name), **bounds)
 
 
@@ -63,6 +64,15 @@ ReadFields = create_model(  # pyright: ignore
     **_offered(GenerateOptions, GENERATE_FIELDS),
     **_offered(TrustOptions, TRUST_FIELDS),
 )
+
+
+ExportFields: TypeAlias = Fields
+ExportFields = create_model("ExportFields", __base__=Fields, **_offered(ExportOptions, EXPORT_FIELDS))  # pyright: ignore
+
+
+def export_options(fields: Any) -> ExportOptions:
+    """How the answer is written, as far as it was said."""
+    return ExportOptions(**given_values(fields, EXPORT_FIELDS))
 
 
 def generate_options(reader: Reader, given: dict[str, Any], limits: ServeOptions) -> GenerateOptions:

@@ -18,7 +18,7 @@ from folioscope.types.document import (
     Usage,
 )
 from folioscope.types.errors import CheckpointError, FolioscopeError, InputError, OutputError
-from folioscope.types.options import Generated, GenerateOptions, TrustOptions
+from folioscope.types.options import ExportOptions, Generated, GenerateOptions, TrustOptions
 
 __all__ = [
     "Attempt",
@@ -26,6 +26,7 @@ __all__ = [
     "CheckpointError",
     "Document",
     "Doubt",
+    "ExportOptions",
     "FolioscopeError",
     "GenerateOptions",
     "Generated",

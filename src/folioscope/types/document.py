@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from folioscope.types.options import ExportOptions
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -22,13 +24,17 @@ limit, or its text breaks off within a table or a mark. repeated: stopped in a l
 failed: not readable, see `PageResult.error`.
 """
 
-Doubt = Literal["loop", "cut", "empty", "nonsense", "coverage"]
+Doubt = Literal["loop", "cut", "empty", "nonsense", "turned", "coverage"]
 """Why a reading is not trusted: it was stopped in a loop; it breaks off; there is ink and no text; the model was not
-sure of it, or it is no text; much of the page's ink lies outside its regions."""
+sure of it, or it is no text; the model was surer when the page was turned; much of the page's ink lies outside its
+regions."""
 
-Step = Literal["first", "ngram", "temperature", "mode", "rotate90", "rotate180", "rotate270", "text_layer"]
-"""How a page is read: first as asked, then under a stricter n-gram rule, with a small temperature, in another mode,
-turned clockwise by so many degrees; text_layer is no reading, but the text that the PDF holds."""
+Turn = Literal["rotate90", "rotate180", "rotate270"]
+Glance = Literal["glance90", "glance180", "glance270"]
+Step = Literal["first", Glance, "ngram", "temperature", "mode", Turn, "text_layer"]
+"""How a page is read: first as asked; the beginning of the page turned clockwise by so many degrees, to compare; under
+a stricter n-gram rule, with a small temperature, in another mode, turned; text_layer is no reading, but the text that
+the PDF holds."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +149,7 @@ class PageResult:
     Attributes:
         raw: The model's text with every special token, without the final end-of-sequence token. Its boxes are those of
             the view it was read in: of a page that was turned or cut in halves, they are not the page's.
-        markdown: Clean Markdown; figures are links to `images/{figure}.jpg`.
+        markdown: Markdown as it was read, without marks; figures are links to `images/{figure}.jpg`.
         regions: In reading order, as the model wrote them.
         size: Width and height of the original page in pixels.
         confidence: Geometric mean probability of its tokens, 0..1, or None if not measured.
@@ -188,8 +194,8 @@ class Document:
 
     @property
     def markdown(self) -> str:
-        """All pages' Markdown, a blank line between pages."""
-        return "\n\n".join(page.markdown for page in self.pages if page.markdown)
+        """All pages' Markdown, a blank line between pages, as `to_markdown` writes it where nothing is said."""
+        return self.to_markdown()
 
     @property
     def ok(self) -> bool:
@@ -199,11 +205,24 @@ class Document:
     def __iter__(self) -> Iterator[PageResult]:
         return iter(self.pages)
 
-    def save(self, folder: str | Path, formats: Sequence[str] = ("md", "json"), *, force: bool = False) -> list[Path]:
-        """Write the document into `folder`, one file a format, plus figures; see `folioscope.export.save`."""
-        from folioscope.export import save  # the one arrow that points outward: users expect the verb here
+    def to_markdown(self, options: ExportOptions | None = None) -> str:
+        """All pages' Markdown: cleaned, joined, paginated or with figures embedded, as the options say."""
+        from folioscope.export.written import to_markdown  # the one arrow that points outward: users expect the verbs
 
-        return save(self, folder, formats, force=force)
+        return to_markdown(self, options)
+
+    def save(
+        self,
+        folder: str | Path,
+        formats: Sequence[str] = ("md", "json"),
+        *,
+        force: bool = False,
+        options: ExportOptions | None = None,
+    ) -> list[Path]:
+        """Write the document into `folder`, one file a format, plus figures; see `folioscope.export.save`."""
+        from folioscope.export import save
+
+        return save(self, folder, formats, force=force, options=options)
 
 
 @dataclass(frozen=True)

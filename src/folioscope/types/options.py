@@ -58,7 +58,7 @@ class TrustOptions:
         retry_temperature: Temperature of the readings that vary the choice of tokens.
         min_coverage: Read again when less than this share of the page's ink, 0..1, lies inside regions.
         min_confidence: Read again when the tokens' geometric mean probability, 0..1, is below this.
-        rotate: Turn a page that reads as nonsense by 90, 180 and 270 degrees.
+        rotate: Turn a page that reads as nonsense, or is surer of its text so, by 90, 180 or 270 degrees.
         text_layer: Take a PDF's own text where no reading can be trusted.
         skip_blank: Do not read pages without ink.
     """
@@ -78,6 +78,32 @@ class TrustOptions:
             retry_temperature=(self.retry_temperature > 0, "above 0"),
             min_coverage=(0 <= self.min_coverage <= 1, "from 0 (off) to 1"),
             min_confidence=(0 <= self.min_confidence <= 1, "from 0 (off) to 1"),
+        )
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How what was read is written down. Regions, boxes and the model's own text are never changed.
+
+    Attributes:
+        paginate: Begin each page of the Markdown with a mark such as <!-- page 2 -->.
+        figures: Show figures in Markdown and HTML as a link to a file beside it, embed them, or leave a placeholder.
+        tables: Write the tables of Markdown as-read, as html, or as pipes, in which what a cell spans is blank.
+        join_tables: Put all rows of a table that goes on over pages where it begins, in Markdown, text and HTML.
+        clean: Mend words broken at line ends, and list items that run together, in Markdown and text.
+    """
+
+    paginate: bool = False
+    figures: Literal["link", "embed", "placeholder"] = "link"
+    tables: Literal["as-read", "html", "pipes"] = "as-read"
+    join_tables: bool = False
+    clean: bool = True
+
+    def __post_init__(self) -> None:
+        _check(
+            self,
+            figures=(self.figures in ("link", "embed", "placeholder"), "link, embed or placeholder"),
+            tables=(self.tables in ("as-read", "html", "pipes"), "as-read, html or pipes"),
         )
 
 
