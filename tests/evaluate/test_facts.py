@@ -103,8 +103,45 @@ def test_math() -> None:
     assert not holds("x = 1", "math", math="x = 1")  # not between marks of formulas
 
 
+def test_format() -> None:
+    page = "# A *fine* title\n\nSome **bold\nwords**, *slanted* ones, <em>these</em> and __those__.\n<H2>Second</H2>"
+    for text, kind in (
+        ("A fine title", "heading"),
+        ("Second", "heading"),
+        ("bold words", "bold"),
+        ("those", "bold"),
+        ("slanted", "italic"),
+        ("these", "italic"),
+    ):
+        assert holds(page, "format", text=text, format=kind)
+    for text, kind in (("bold words", "heading"), ("bold words", "italic"), ("slanted", "bold"), ("Some", "bold")):
+        assert not holds(page, "format", text=text, format=kind)
+    assert not holds(page, "format", text="second", format="heading")
+    assert holds(page, "format", text="second", format="heading", case_sensitive=False)
+    assert not holds(page, "format", text="A fine tittle", format="heading")
+    assert holds(page, "format", text="A fine tittle", format="heading", max_diffs=2)
+
+
+def test_footnote() -> None:
+    page = "The first claim.[^1] Another claim.<sup>2</sup> And a third.¹² The rest.\n\n[^1]: Source of the first."
+    for marker in ("1", "2", "12"):
+        assert holds(page, "footnote", marker=marker)
+    assert not holds(page, "footnote", marker="3")
+    assert not holds("[^4]: Its text alone.", "footnote", marker="4")
+    assert holds(page, "footnote", marker="2", appears_before_marker="Another claim.")
+    assert holds(page, "footnote", marker="1", appears_before_marker="first claim", appears_after_marker="Another")
+    assert not holds(page, "footnote", marker="12", appears_after_marker="And a third")
+    assert not holds(page, "footnote", marker="2", appears_before_marker="The first claim")
+    assert not holds(page, "footnote", marker="2", appears_before_marker="Another clam!")
+    assert holds(page, "footnote", marker="2", appears_before_marker="Another clam!", max_diffs=2)
+
+
 WRONG = [
-    ({"type": "footnote"}, "type 'footnote'; known are present, absent"),
+    ({"type": "exists"}, "type 'exists'; known are present, absent"),
+    ({"type": "footnote", "marker": "1 a"}, "marker must be one word"),
+    ({"type": "footnote", "marker": "1", "appears_after_marker": " "}, "appears_after_marker is empty"),
+    ({"type": "format", "text": "a", "format": "red"}, "format must be of heading, bold, italic"),
+    ({"type": "format", "text": "", "format": "bold"}, "text is empty"),
     ({"type": "present"}, "has no text"),
     ({"type": ["present"]}, "type ['present']; known are"),
     ({"type": "present", "text": " ** "}, "text is empty"),

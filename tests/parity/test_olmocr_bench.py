@@ -1,7 +1,7 @@
 """Facts against olmOCR-bench's own package, on random pages.
 
 The released package (0.4.27) is older than the benchmark that `facts` follows. What has changed since is left out:
-texts longer than the page, emphasis over line ends, and tables.
+texts longer than the page, emphasis over line ends, tables, marks.
 """
 
 from __future__ import annotations

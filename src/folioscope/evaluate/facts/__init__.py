@@ -15,6 +15,7 @@ from typing import Any, get_args, get_type_hints
 
 from folioscope.evaluate.facts.baseline import Baseline
 from folioscope.evaluate.facts.fact import Fact
+from folioscope.evaluate.facts.marks import Footnote, Format
 from folioscope.evaluate.facts.math import Formula
 from folioscope.evaluate.facts.table import TableFact
 from folioscope.evaluate.facts.text import Order, Presence
@@ -27,6 +28,8 @@ KINDS: Mapping[str, type[Fact]] = {
     "table": TableFact,
     "math": Formula,
     "baseline": Baseline,
+    "format": Format,
+    "footnote": Footnote,
 }
 """By `type`."""
 

@@ -4,8 +4,8 @@ olmOCR-bench renders both formulas with KaTeX in a browser, and looks for the on
 neighbours, in the other. Here their LaTeX is compared, made alike: spaces, sizes, fonts and needless braces dropped,
 names that look the same made one, subscripts put before superscripts. The fact holds if the page has a formula that
 contains the wanted one. Formulas that look the same, and are written in ways that this does not make alike, are missed.
-Measured: on 147 pairs, 20 formulas and what stands for them on a page, in other spellings, within others, changed or cut,
-both say the same (`tests/parity/test_olmocr_bench_math.py`).
+Measured: on 147 pairs, 20 formulas and what stands for them on a page, in other spellings, within others, changed or
+cut, both say the same (`tests/parity/test_olmocr_bench_math.py`).
 """
 
 from __future__ import annotations
