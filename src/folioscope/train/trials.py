@@ -34,4 +34,4 @@ TRIALS = (
     Trial("layout", replace(_WIDER, layout=1, degrade=0.5, tables=0.3), "markdown"),
     Trial("columns", replace(_WIDER, side=1000, lines=(12, 36), layout=1, degrade=0.5, tables=0.1, columns=1)),
 )
-"""All but the first two in type faces that training never sees; the last has tiles beside its view, as in Gundam mode."""
+"""All but the first two are in type faces that training never sees; the last is read in Gundam mode."""
