@@ -31,6 +31,8 @@ PACKAGE = Path(os.environ.get("FOLIOSCOPE_ONNXRUNTIME_WEB") or ROOT / ".venv" / 
 HERE = "document.querySelector('#cutting').textContent.includes('in this browser')"
 CUT = "document.querySelector('#cutting').textContent.includes('pixels')"
 
+LOADED = "import('/page/decoder.js').then(({ here }) => here())"
+
 COMPARE = """async (prompts) => {
   const [{ ask, form }, { cut }, { served }] = await Promise.all(
     ["api", "decoder", "masks"].map((name) => import(`/page/${name}.js`)));
@@ -91,7 +93,7 @@ def page(browser: Any, address: str) -> Iterator[Any]:
 
 
 def test_the_masks_are_the_servers(page: Any) -> None:
-    until(page, "import('/page/decoder.js').then(({ here }) => here())")
+    until(page, LOADED)
     for found in page.evaluate(COMPARE, PROMPTS):
         assert found["both"] > 0.999 * found["either"] > 0
         assert found["size"][0] == found["size"][1]
@@ -104,6 +106,7 @@ def test_the_mask_under_the_pointer_is_shown_and_a_click_keeps_it(page: Any, tmp
     page.set_input_files("#file", disc(tmp_path / "disc.png"))
     page.wait_for_selector("#stage")
     finished(page)
+    until(page, LOADED)
     asked: list[str] = []
     point_at(page, 200, 150)
     until(page, "document.querySelector('#masks.preview') && document.querySelector('#masks').width > 1")
@@ -123,16 +126,26 @@ def test_the_mask_under_the_pointer_is_shown_and_a_click_keeps_it(page: Any, tmp
 def test_without_a_decoder_that_works_the_server_cuts_out(
     browser: Any, package: Path, segmenter: Segmenter, tmp_path: Path
 ) -> None:
-    """Another network's; none at all, but a file that is no ONNX."""
-    other = folder_with(package, tmp_path / "other", random_sam(SMALL))
-    for break_it in (lambda: None, lambda: (other / DECODER).write_bytes(b"no model")):
-        break_it()
-        options = ServeOptions(data=tmp_path / "data", browser_decoder=other)
-        with served(Reader.from_pretrained(), options, segmenter=segmenter) as address:
-            for page in opened(browser, address):
-                page.set_input_files("#file", disc(tmp_path / "disc.png"))
-                page.wait_for_selector("#stage")
-                click_at(page, 200, 150)
-                until(page, CUT)
-                assert "in this browser" not in page.inner_text("#cutting")
-                assert mask_pixels(page)["here"] == 1
+    """Of another network; or no ONNX at all."""
+    folder = folder_with(package, tmp_path / "decoder", random_sam(SMALL))
+    page_of_the_servers_masks(browser, folder, segmenter, tmp_path, before=LOADED)
+    (folder / DECODER).write_bytes(b"no model")
+    page_of_the_servers_masks(browser, folder, segmenter, tmp_path)
+
+
+def page_of_the_servers_masks(
+    browser: Any, folder: Path, segmenter: Segmenter, tmp_path: Path, before: str = "true"
+) -> None:
+    """A click is answered by the server, and the browser's console says why."""
+    options, told = ServeOptions(data=tmp_path / "data", browser_decoder=folder), []
+    with served(Reader.from_pretrained(), options, segmenter=segmenter) as address:
+        for page in opened(browser, address):
+            page.on("console", lambda message: told.append(message.text))
+            page.set_input_files("#file", disc(tmp_path / "disc.png"))
+            page.wait_for_selector("#stage")
+            until(page, before)
+            click_at(page, 200, 150)
+            until(page, CUT)
+            assert "in this browser" not in page.inner_text("#cutting")
+            assert mask_pixels(page)["here"] == 1
+            assert any("Cutting out in this browser is off" in line for line in told)

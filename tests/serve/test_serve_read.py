@@ -6,6 +6,7 @@ import io
 import json
 import re
 import socket
+import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -158,11 +159,23 @@ def asking(address: str, accept: str = "*/*") -> Iterator[None]:
 
 
 @pytest.mark.parametrize("accept", ["text/event-stream", "application/json"])
-def test_a_client_that_goes_frees_its_place(endless: Reader, tmp_path: Path, accept: str) -> None:
+def test_a_client_that_goes_frees_its_place_within_one_token(
+    endless: Reader, tmp_path: Path, accept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No token comes until the test lets it, and it lets one only."""
+    tokens, step = threading.Semaphore(0), endless.model.step
+
+    def held(*given: Any) -> Any:
+        tokens.acquire(timeout=20)
+        return step(*given)
+
+    monkeypatch.setattr(endless.model, "step", held)
     with served(endless, ServeOptions(data=tmp_path)) as address:
         with asking(address, accept=accept):
             wait_until(lambda: metric(address, "folioscope_reader_running") == 1)
-        wait_until(lambda: metric(address, "folioscope_reader_running") == 0, seconds=1)
+        wait_until(lambda: 'route="/v1/read"' in httpx2.get(f"{address}/metrics").text)  # it is over
+        tokens.release()
+        wait_until(lambda: metric(address, "folioscope_reader_running") == 0, seconds=10)
 
 
 def test_a_full_queue_says_when_to_come_again(endless: Reader, tmp_path: Path) -> None:

@@ -167,7 +167,8 @@ function refresh() {
 const attempt = (work) => Promise.resolve(work).catch((error) => { $("cutting").textContent = error.message; });
 
 function point(place) {
-  if (decoder.here() && state.page) state.page.cutting.pointAt(place).catch(() => {}); // a click tells what is wrong
+  if (!decoder.here() || !state.page) return;
+  state.page.cutting.pointAt($("tool").value === "add" ? place : null).catch(() => {}); // a click tells what is wrong
 }
 
 function click(x, y, label) {

@@ -6,12 +6,13 @@ const ALIKE = 0.9; // of the pixels in either mask, so many must be in both
 const MOST_SCENES = 16; // in the worker at once
 
 let worker = null;
+let works = false; // from when the worker has its model on
 const waiting = new Map(); // number → {settle, fail}
 const given = new Map(); // scene id → promise that it is in the worker
 let checked = null; // promise that its masks are the server's
 let numbers = 0;
 
-export const here = () => worker !== null;
+export const here = () => works;
 
 // When the server offers its decoder; without one, or where it does not work, the server goes on cutting out
 export async function start() {
@@ -22,6 +23,7 @@ export async function start() {
   try {
     const model = await (await ask("v1/segment/decoder")).arrayBuffer();
     await tell("model", { model }, [model]);
+    works = true;
   } catch (error) {
     stop(error.message);
   }
@@ -31,6 +33,7 @@ function stop(reason) {
   if (worker) console.warn(`Cutting out in this browser is off: ${reason}`);
   worker?.terminate();
   worker = null;
+  works = false;
   for (const { fail } of waiting.values()) fail(new Error(reason));
   waiting.clear();
 }
@@ -45,7 +48,7 @@ function tell(act, message, moved = []) {
 
 // The mask of a prompt, its longer side at most `most` pixels; or null where this browser cannot make it
 export async function cut(scene, prompt, served, most) {
-  if (!here()) return null;
+  if (!works) return null;
   try {
     await load(scene.id);
     checked ??= check(scene, served).catch((error) => stop(error.message));

@@ -98,6 +98,7 @@ export class Stage {
     const at = this.place(event);
     if (this.press?.event.button === 0 && this.boxes(this.press.event) && far(event, this.press.event)) {
       this.band = spanned(this.press.at, at);
+      this.acts.point(null);
       this.draw();
     } else if (!this.press) {
       this.acts.light(this.under(at));
