@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib import resources
+from pathlib import Path
 
+import pytest
 from PIL import Image
 
+from folioscope.batch.finish import SCHEMA
 from folioscope.batch.jsonl import lines_of, values_in
 from folioscope.batch.records import page_record
+from folioscope.export.json_document import document_schema
 from folioscope.records import page_of
 from folioscope.types import Attempt, Line, PageResult, Region, Usage
+from piles import pile, quiet_run, results
 
 PAGE = PageResult(
     number=3,
@@ -49,3 +55,20 @@ def test_lines_hold_any_text() -> None:
     values = [{"name": "caf\udce9\n\u2028"}, [1, None]]
     assert values_in(lines_of(values)) == values
     assert values_in(None) == []
+
+
+def test_every_line_of_results_is_as_its_schema_says(tmp_path: Path, pile_checkpoint: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
+    referencing = pytest.importorskip("referencing")
+    pile(tmp_path / "pile", 8, seed=3, longest=3, broken=0.5)
+    quiet_run(tmp_path / "pile", tmp_path / "out", pile_checkpoint)
+    schema = json.loads((resources.files("folioscope.batch") / "result.schema.json").read_text(encoding="utf-8"))
+    parts = [(part["$id"], referencing.Resource.from_contents(part)) for part in (document_schema(), schema)]
+    validator = jsonschema.Draft202012Validator(schema, registry=referencing.Registry().with_resources(parts))
+    lines = results(tmp_path / "out").values()
+    for line in lines:
+        validator.validate(line)
+        assert line["schema"] == SCHEMA == schema["properties"]["schema"]["const"]
+    assert {line["status"] for line in lines} >= {"ok", "failed"}
+    assert {line["document"] is None for line in lines} == {True, False}
+    assert not validator.is_valid({**next(iter(lines)), "status": "fine"})

@@ -23,6 +23,9 @@ from folioscope.pages import Source, UnreadablePage, open_pages
 from folioscope.records import page_of
 from folioscope.types import Document, InputError, OutputError, PageResult
 
+SCHEMA = "folioscope.batch_result/1"
+"""Of a line of results; `result.schema.json` beside this file puts it down."""
+
 
 def finish(run: Run, item: Item, password: str | None) -> None:
     """Write the files of a group's documents, their index, and, as the sign that it is done, their results."""
@@ -40,7 +43,9 @@ def finish(run: Run, item: Item, password: str | None) -> None:
         index.append(_summary(entry, document, status, error))
         as_written = written(document, replace(run.settings.export, figures="link"))
         content = json.loads(document_json(as_written)) if document.pages else None
-        results.append({"source": entry.source, "status": status, "error": error, "document": content})
+        results.append(
+            {"schema": SCHEMA, "source": entry.source, "status": status, "error": error, "document": content}
+        )
     run.place.replace(f"index/{item.name}.jsonl", lines_of(index))
     run.place.create(item.output, lines_of(results))
 

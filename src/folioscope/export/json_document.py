@@ -1,4 +1,4 @@
-"""A document as JSON, schema `folioscope.document/1`.
+"""A document as JSON, schema `folioscope.document/1`, which `document.schema.json` beside this file puts down.
 
     {schema, source, markdown, pages: [
         {number, size: [width, height], points: [width, height] | null, status, error: string | null,
@@ -18,11 +18,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib import resources
 from typing import Any
 
 from folioscope.types import Box, Document, PageResult, Region
 
 SCHEMA = "folioscope.document/1"
+
+
+def document_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of what `document_json` writes."""
+    return json.loads((resources.files("folioscope.export") / "document.schema.json").read_text(encoding="utf-8"))
 
 
 def document_json(document: Document) -> str:
