@@ -74,7 +74,7 @@ def segmenter() -> Segmenter:
 
 def folder_with(package: Path, folder: Path, model: Any) -> Path:
     """What --browser-decoder is given: a decoder, and onnxruntime-web beside it."""
-    export_sam(model, folder)
+    export_sam(model, folder, decoder_only=True)
     (folder / "node_modules").symlink_to(package / "node_modules")
     return folder
 

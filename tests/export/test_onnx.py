@@ -190,6 +190,14 @@ def test_files_that_are_there_stay(exported: Exported) -> None:
     assert sorted(before) == [ENCODER, DECODER]
 
 
+def test_the_decoder_alone(exported: Exported, tmp_path: Path) -> None:
+    (written,) = export_sam(exported.model.model, tmp_path, decoder_only=True)
+    assert [path.name for path in tmp_path.iterdir()] == [DECODER] == [written.name]
+    points = closed(torch.tensor([[[9.0, 9.0]]]), torch.ones(1, 1))
+    alone, both = (each.decode(random_embeddings(), *points) for each in (exported._replace(folder=tmp_path), exported))
+    assert all(one.equal(other) for one, other in zip(alone, both, strict=True))
+
+
 def test_without_the_exporter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(onnx, "find_spec", lambda name: None if name == "onnxscript" else find(name))

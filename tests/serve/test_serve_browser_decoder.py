@@ -97,5 +97,5 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
     (tmp_path / "half" / "dist" / "ort-wasm-simd-threaded.wasm").unlink()
     with pytest.raises(InputError, match=r"half: has no ort-wasm-simd-threaded\.wasm.*npm install --prefix"):
         check_folder(tmp_path / "half")
-    with pytest.raises(InputError, match=r"has no mask_decoder\.onnx.*folioscope models export sam --onnx"):
+    with pytest.raises(InputError, match=r"has no mask_decoder\.onnx.*export sam --decoder-only --onnx"):
         check_folder(tmp_path)

@@ -160,6 +160,9 @@ def export(
         bool,
         typer.Option("--single-mask", help="One mask an object, as Meta's export chooses it, and not four."),
     ] = False,
+    decoder_only: Annotated[
+        bool, typer.Option("--decoder-only", help="Leave the image encoder out: a browser needs the decoder alone.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files.")] = False,
 ) -> None:
     """Write a Segment Anything checkpoint for other runtimes: image_encoder.onnx and mask_decoder.onnx.
@@ -168,5 +171,6 @@ def export(
     """
     from folioscope.export.onnx import export_sam
 
-    written = export_sam(_sam(model, "float32", revision), onnx, single_mask=single_mask, force=force)
+    sam = _sam(model, "float32", revision)
+    written = export_sam(sam, onnx, single_mask=single_mask, decoder_only=decoder_only, force=force)
     Report().data("".join(f"{path}\n" for path in written))

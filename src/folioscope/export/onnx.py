@@ -103,7 +103,9 @@ def _best(low: Tensor, scores: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
     return low.gather(1, index), scores.gather(1, chosen)
 
 
-def export_sam(model: Sam, folder: str | Path, *, single_mask: bool = False, force: bool = False) -> list[Path]:
+def export_sam(
+    model: Sam, folder: str | Path, *, single_mask: bool = False, decoder_only: bool = False, force: bool = False
+) -> list[Path]:
     """Write a float32 model on the CPU as `image_encoder.onnx` and `mask_decoder.onnx`, and return their paths.
 
     The encoder takes `pixel_values` (B, 3, S, S) as `SamImageProcessor` makes them, and gives `image_embeddings`
@@ -123,6 +125,7 @@ def export_sam(model: Sam, folder: str | Path, *, single_mask: bool = False, for
     Args:
         folder: Made if it is not there.
         single_mask: M is 1: the mask that Meta's --return-single-mask chooses.
+        decoder_only: Leave the image encoder out.
         force: Overwrite files that are there.
 
     Raises:
@@ -131,29 +134,30 @@ def export_sam(model: Sam, folder: str | Path, *, single_mask: bool = False, for
     """
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise InputError(f"ONNX: needs {' and '.join(missing)}; pip install 'folioscope[onnx]'")
-    folder = Path(folder)
-    if not force and (there := [name for name in (ENCODER, DECODER) if os.path.lexists(folder / name)]):
+    folder, names = Path(folder), (DECODER,) if decoder_only else (ENCODER, DECODER)
+    if not force and (there := [name for name in names if os.path.lexists(folder / name)]):
         raise OutputError(f"{folder / there[0]}: is there already; --force overwrites it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder, prefix=".saving-") as staging:
-            for name, program in _programs(model.eval(), single_mask):
-                program.save(Path(staging, name))
-            for name in (ENCODER, DECODER):
+            for name in names:
+                _program_of(name, model.eval(), single_mask).save(Path(staging, name))
+            for name in names:
                 Path(folder, name + LARGE).unlink(missing_ok=True)
             for path in sorted(Path(staging).iterdir()):
                 os.replace(path, folder / path.name)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder") from error
-    return [folder / ENCODER, folder / DECODER]
+    return [folder / name for name in names]
 
 
-def _programs(model: Sam, single_mask: bool) -> Iterator[tuple[str, Any]]:
-    """The name of each file, and what it is to hold."""
+def _program_of(name: str, model: Sam, single_mask: bool) -> Any:
+    """What a file is to hold."""
     vit, width = model.config.vit, model.config.width
-    pixels = {"pixel_values": torch.zeros(2, 3, vit.image_size, vit.image_size)}
-    batch = {"pixel_values": {0: Dim("batch")}}
-    yield ENCODER, _program(ImageEncoder(model), pixels, batch, ["image_embeddings"], vit.image_size)
+    if name == ENCODER:
+        pixels = {"pixel_values": torch.zeros(2, 3, vit.image_size, vit.image_size)}
+        batch = {"pixel_values": {0: Dim("batch")}}
+        return _program(ImageEncoder(model), pixels, batch, ["image_embeddings"], vit.image_size)
     prompts = {
         "image_embeddings": torch.zeros(1, width, vit.grid, vit.grid),
         "point_coords": torch.zeros(2, 3, 2),
@@ -165,7 +169,7 @@ def _programs(model: Sam, single_mask: bool) -> Iterator[tuple[str, Any]]:
     counts = {0: Dim("objects"), 1: Dim("points")}
     dynamic = {name: counts if name.startswith("point") else None for name in prompts}
     found = ["masks", "iou_predictions", "low_res_masks"]
-    yield DECODER, _program(PromptedDecoder(model, single_mask), prompts, dynamic, found, vit.image_size)
+    return _program(PromptedDecoder(model, single_mask), prompts, dynamic, found, vit.image_size)
 
 
 def _program(

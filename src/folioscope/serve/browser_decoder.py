@@ -41,7 +41,7 @@ HEADERS = {
 def decoder_of(folder: Path) -> Path:
     """The folder's mask decoder. Raises InputError, saying what would do, if it is not there."""
     if not (path := folder / DECODER).is_file():
-        how = f"`folioscope models export sam --onnx {folder}` writes it"
+        how = f"`folioscope models export sam --decoder-only --onnx {folder}` writes it"
         raise InputError(f"{folder}: has no {DECODER}, as --browser-decoder needs; {how}")
     return path
 

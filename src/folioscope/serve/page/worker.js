@@ -85,39 +85,58 @@ function enlarged(logits, side, scene, most = Infinity) {
   const longest = Math.max(...scene.size);
   const size = longest > most ? within(scene, most) : scene.size;
   const [across, down] = within(scene, scene.side).map((kept, axis) => taps(side, scene.side, kept, size[axis]));
+  const columns = Array.from({ length: side }, (_, x) => stretched(logits, x, side, down));
   const [width, height] = size;
-  const columns = Array.from({ length: side }, (_, x) => along(down, (y) => logits[y * side + x]));
-  const bits = new Uint8Array(width * height);
+  const [bits, column] = [new Uint8Array(width * height), new Float32Array(height)];
   const found = { area: 0, left: width, top: height, right: 0, bottom: 0 };
   for (let x = 0; x < width; x++) {
-    const [sources, weights] = [across.sources[x].map((source) => columns[source]), across.weights[x]];
-    for (let y = 0; y < height; y++) {
-      let value = 0;
-      for (let tap = 0; tap < weights.length; tap++) value += weights[tap] * sources[tap][y];
-      if (value > 0) {
-        bits[x * height + y] = 1;
-        found.area++;
-        if (x < found.left) found.left = x;
-        if (y < found.top) found.top = y;
-        if (y >= found.bottom) found.bottom = y + 1;
-        found.right = x + 1;
-      }
-    }
+    column.fill(0);
+    across[x].forEach(([place, weight]) => add(column, columns[place], weight));
+    mark(column, x, bits, found);
   }
   const box = found.area ? [found.left, found.top, found.right, found.bottom] : null;
   return { size, bits, box, area: found.area };
 }
 
-function along({ sources, weights }, value) {
-  return Float64Array.from(sources, (places, at) => places.reduce((sum, place, tap) => sum + weights[at][tap] * value(place), 0));
+// Column x of the logits, as long as the picture is high
+function stretched(logits, x, side, down) {
+  const column = new Float32Array(down.length);
+  for (let y = 0; y < column.length; y++) {
+    for (const [place, weight] of down[y]) column[y] += weight * logits[place * side + x];
+  }
+  return column;
 }
 
-// Of each place on a line of `to` pixels, which of `from` logits it is made of, and how much of each: bilinear to `side`
+function add(column, other, weight) {
+  for (let y = 0; y < column.length; y++) column[y] += weight * other[y];
+}
+
+// What of a column is on the object
+function mark(column, x, bits, found) {
+  const start = x * column.length;
+  let [top, bottom, area] = [column.length, 0, 0];
+  for (let y = 0; y < column.length; y++) {
+    if (column[y] > 0) {
+      bits[start + y] = 1;
+      area++;
+      if (!bottom) top = y;
+      bottom = y + 1;
+    }
+  }
+  if (!area) return;
+  found.area += area;
+  Object.assign(found, { left: Math.min(found.left, x), right: x + 1, top: Math.min(found.top, top), bottom: Math.max(found.bottom, bottom) });
+}
+
+// Of each place on a line of `to` pixels, [place, weight] of the `from` logits that it is made of: bilinear to `side`
 // pixels, and bilinear again from the first `kept` of those
 function taps(from, side, kept, to) {
   const first = bilinear(from, side);
-  const joined = bilinear(kept, to).map((pair) => pair.flatMap(([middle, share]) => first[middle].map(([place, part]) => [place, share * part])));
-  return { sources: joined.map((pairs) => pairs.map(([place]) => place)), weights: joined.map((pairs) => pairs.map(([, weight]) => weight)) };
+  return bilinear(kept, to).map((pair) => {
+    const shares = new Map(); // neighbours share what they are made of
+    for (const [middle, share] of pair) for (const [place, part] of first[middle]) shares.set(place, (shares.get(place) ?? 0) + share * part);
+    return [...shares].filter(([, weight]) => weight !== 0);
+  });
 }
 
 // PyTorch's, without aligned corners: [place, weight] of the two neighbours of each
