@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from folioscope.types import (
         CheckpointError,
         Document,
+        ExportOptions,
         FolioscopeError,
         GenerateOptions,
         InputError,
@@ -51,6 +52,7 @@ __all__ = [
     "DeepseekOCRProcessor",
     "Document",
     "EverythingOptions",
+    "ExportOptions",
     "FolioscopeError",
     "GenerateOptions",
     "InputError",

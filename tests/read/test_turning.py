@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from conftest import ROOT
 from folioscope.config import OcrConfig
 from folioscope.ink import ink_of
+from folioscope.read import Reader
 from folioscope.read.confidence import text_logprobs
 from folioscope.read.ladder import Ladder, Reading
 from folioscope.read.task import Task
@@ -98,6 +101,21 @@ def test_a_page_turned_is_kept_if_all_of_it_is_surer(full: Reading, kept: Step, 
     assert steps == ["first", "glance180", "rotate180"]
     assert (ladder.kept.step, ladder.readings[0].doubts) == (kept, doubts)
     assert [attempt.kept for attempt in ladder.attempts].count(True) == 1
+
+
+def test_the_embedded_reader_turns_a_receipt(embedded_reader: Any) -> None:
+    image = Image.open(ROOT / "examples" / "receipt.png").convert("RGB")
+    reader = Reader(*embedded_reader)
+    (upright,) = reader.read(image)
+    assert upright.status == "ok"
+    for turned in (90, 180):
+        (page,) = reader.read(image.rotate(-turned, expand=True))
+        assert (page.status, page.markdown) == ("rotated", upright.markdown)
+        assert "turned" in page.attempts[0].doubts
+        across, down = page.size
+        for left, top, right, bottom in (region.box for region in page.regions if region.box):
+            assert 0 <= left < right <= across
+            assert 0 <= top < bottom <= down
 
 
 def test_only_words_count() -> None:
