@@ -103,5 +103,6 @@ def mask_pixels(page: Any) -> dict[str, int]:
 def picture(page: Any, name: str) -> None:
     """For the README, where FOLIOSCOPE_PICTURES says that new ones are wanted."""
     if os.environ.get("FOLIOSCOPE_PICTURES"):
+        getattr(page, "page", page).wait_for_timeout(400)  # for colours that fade in
         shot = Image.open(io.BytesIO(page.screenshot()))
         shot.convert("P", palette=Image.Palette.ADAPTIVE, colors=128).save(PICTURES / name, optimize=True)

@@ -56,7 +56,7 @@ export class Cutting {
   // What a click would cut out, while the pointer moves; null is that it has left
   async pointAt(place) {
     this.pointed = place;
-    if (place && !this.pointing) await this.follow();
+    if (place && !this.pointing && !this.unseen) await this.follow();
     if (!this.pointed) this.showPreview(null);
   }
 
@@ -68,6 +68,9 @@ export class Cutting {
         const scene = await this.embed();
         this.showPreview(await decoder.cut(scene, this.prompt(scene, [at], [1]), served, PREVIEW));
       }
+    } catch (error) {
+      this.unseen = true; // a picture that cannot be embedded is not sent again at every move
+      throw error;
     } finally {
       this.pointing = false;
     }
