@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from folioscope.export.cleaning import clean, words_of
@@ -115,6 +117,16 @@ def test_items_get_lines_of_their_own(text: str, cleaned: str) -> None:
 )
 def test_what_only_looks_like_items_stays(text: str) -> None:
     assert clean(text) == text
+
+
+@pytest.mark.parametrize(
+    "piece", ["字", "a-", "• ", "•" + " " * 50, "- A", "1. A ", "a-\nb\n", "| a\n", "\\[", "<table>", "```"]
+)
+def test_time_grows_with_the_length_alone(piece: str) -> None:
+    text = piece * (40_000 // len(piece))
+    start = time.process_time()
+    clean(text, words_of([text]))
+    assert time.process_time() - start < 2
 
 
 def test_clean_text_stays_as_it_is() -> None:

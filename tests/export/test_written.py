@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from conftest import ROOT
 from folioscope.docstrings import described
 from folioscope.export import document_files
 from folioscope.grounding import parse
@@ -147,7 +148,11 @@ def test_options_are_checked(wrong: dict) -> None:
 
 
 def test_every_option_is_described() -> None:
-    assert all(described(ExportOptions, field.name) for field in fields(ExportOptions))
+    manual = (ROOT / "docs" / "read.md").read_text(encoding="utf-8")
+    for field in fields(ExportOptions):
+        assert described(ExportOptions, field.name)
+        flag = ("--no-" if field.default is True else "--") + field.name.replace("_", "-")
+        assert f"| `{flag}" in manual
 
 
 def test_regions_without_their_tables_stay(tmp_path: Path) -> None:

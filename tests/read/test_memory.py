@@ -74,4 +74,4 @@ def test_two_thousand_pages(tmp_path: Path, way: str) -> None:
     model = scripted_checkpoint(tmp_path)
     few, many = (peak(model, pages, tmp_path, way, dpi=72) for pages in (20, 2000))
     print(f"{way}: 20 pages {few} MB, 2000 pages {many} MB")
-    assert many - few < 200
+    assert many - few < 60

@@ -19,7 +19,7 @@ _KEPT = re.compile(
 _LETTERS = r"[^\W\d_]+"
 _SOFT = "\u00ad\u00ac"
 """Hyphens that only ever stand at line ends: the soft hyphen, and the sign that old scans have for it."""
-_BROKEN = re.compile(rf"({_LETTERS})([-\u2010{_SOFT}])[ \t]*\n[ \t]*({_LETTERS})")
+_BROKEN = re.compile(rf"(?<![^\W\d_])({_LETTERS})([-\u2010{_SOFT}])[ \t]*\n[ \t]*({_LETTERS})")
 _LINE_END = re.compile(rf"(?<!\S)[\"'“‘«(*_]*({_LETTERS})([-\u2010{_SOFT}])[ \t]*\Z")
 _LINE_START = re.compile(rf"[ \t]*({_LETTERS})([^\s\w-]*)(?:[ \t]+|\Z)")
 _WORD = re.compile(rf"{_LETTERS}(?:-{_LETTERS})*")
@@ -34,7 +34,7 @@ _FIRST_PARTS, _SECOND_PARTS = (frozenset(parts.split()) for parts in (_BEFORE, _
 
 _BULLETS = "•◦▪‣●○∙"
 _BULLETED = re.compile(rf"^([ \t]*)[{_BULLETS}][ \t]*(?=\S)")
-_NEXT_BULLET = re.compile(rf"[ \t]*[{_BULLETS}][ \t]*(?=\S)")
+_NEXT_BULLET = re.compile(rf"(?<![ \t])[ \t]*[{_BULLETS}][ \t]*(?=\S)")
 _DASHED = re.compile(r"^[ \t]*[-*][ \t]+\S")
 _NEXT_DASH = re.compile(r"(?<=[^\s\W])([.;:!?)]?)[-*][ \t]+(?=[^\W\d_a-z])")
 _NUMBERED = re.compile(r"^([ \t]*)(\d{1,3})([.)])[ \t]+\S")
@@ -87,7 +87,8 @@ def _hyphen(head: str, mark: str, tail: str, words: Collection[str]) -> str | No
         return "-"
     if f"{head}{tail}".lower() in words:
         return ""
-    return "" if _looks_broken(head, tail) and not {head.lower(), tail} <= set(words) else None
+    two_words = head.lower() in words and tail in words
+    return "" if _looks_broken(head, tail) and not two_words else None
 
 
 def _looks_broken(head: str, tail: str) -> bool:
