@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 
 from folioscope.bench import ceilings, report, run, stages
 from folioscope.bench.checkpoint import copy_tokenizer, write_weights
-from folioscope.bench.result import Bench, BenchOptions, Machine, Row, Work
+from folioscope.bench.result import Bench, BenchOptions, Loading, Machine, Row, Work
 from folioscope.cli import app
 from folioscope.config import OcrConfig
 from folioscope.model.ocr import DeepseekOcr
@@ -147,3 +148,18 @@ def test_the_table_has_what_was_measured() -> None:
     text = report.as_text(Bench("reader", BenchOptions(against="transformers"), MACHINE, rows))
     line = next(line for line in text.splitlines() if line.startswith("decode"))
     assert line.split() == ["decode", "0.05", "20.0", "1", "1.000", "0.025", "50%", "0.2", "4.00"]
+
+
+def test_targets_are_judged_for_the_published_size() -> None:
+    rows = (
+        Row("decode, context 300, batch 1", 0.05, Work(1e9, 0, 1e9), floor=0.035, tokens=1),
+        Row("decode, context 300, batch 8", 0.16, Work(1e9, 0, 1e9), floor=0.035, tokens=8),
+    )
+    loading = (Loading("folioscope", 1.5, int(5e9)),)
+    measured = Bench("reader", BenchOptions("int8", batch=8), replace(MACHINE, path="native avx512"), rows, loading)
+    lines = report.as_text(measured).splitlines()[-4:]
+    assert [line.split()[0] for line in lines] == ["met", "missed", "met", "missed"]
+    assert "0.7 of ceiling, target at least 0.6" in lines[0]
+    assert "2.5 times one row's tokens/s, target at least 3: " in lines[1]
+    embedded = replace(measured, options=BenchOptions("int8", size="embedded"))
+    assert "target" not in report.as_text(embedded)

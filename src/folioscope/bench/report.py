@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from folioscope.bench.result import Bench, Loading, Machine, Row
+from folioscope.bench.targets import judged
 
 SCHEMA = "folioscope.bench/1"
 GIGA = 1e9
@@ -23,6 +24,7 @@ def as_json(bench: Bench) -> dict[str, Any]:
         "machine": vars(bench.machine),
         "stages": [_stage(row) for row in bench.rows],
         "loading": [vars(loading) for loading in bench.loading],
+        "targets": list(judged(bench)),
     }
 
 
@@ -48,6 +50,8 @@ def as_text(bench: Bench) -> str:
     if bench.rows:
         parts += [*_table(bench.rows, options.against), ""]
     parts += [_loading(loading) for loading in bench.loading]
+    if lines := list(judged(bench)):
+        parts += ["", *lines]
     return "\n".join(line.rstrip() for line in parts).rstrip() + "\n"
 
 

@@ -79,7 +79,7 @@ def linear(bank: Bank, x: Tensor) -> Tensor:
     x = _floats(x)
     out = torch.empty(*x.shape[:-1], bank.rows)
     count = x.numel() // x.shape[-1]
-    _call("folio_linear", bank.array, len(bank.weights), x.data_ptr(), count, out.data_ptr())
+    call("folio_linear", bank.array, len(bank.weights), x.data_ptr(), count, out.data_ptr())
     return out
 
 
@@ -95,7 +95,7 @@ def experts(bank: Bank, shared: bool, x: Tensor, ids: Tensor, weights: Tensor) -
     x, ids, weights = _floats(x), ids.contiguous(), _floats(weights)
     out = torch.empty_like(x)
     count, routed = len(bank.weights) // 3 - shared, (ids.data_ptr(), weights.data_ptr(), ids.shape[1])
-    _call("folio_experts", bank.array, count, int(shared), x.data_ptr(), len(x), *routed, out.data_ptr())
+    call("folio_experts", bank.array, count, int(shared), x.data_ptr(), len(x), *routed, out.data_ptr())
     return out
 
 
@@ -117,7 +117,7 @@ def attend(
     out = torch.empty(batch, heads * dim)
     cache = (keys.data_ptr(), values.data_ptr(), *keys.stride()[:2], int(keys.dtype == torch.float32))
     sizes = (positions.contiguous().data_ptr(), batch, heads, key_heads, dim)
-    _call("folio_attend", qkv.data_ptr(), cos.data_ptr(), sin.data_ptr(), *cache, *sizes, out.data_ptr())
+    call("folio_attend", qkv.data_ptr(), cos.data_ptr(), sin.data_ptr(), *cache, *sizes, out.data_ptr())
     return out
 
 
@@ -139,14 +139,15 @@ def pack(weight: Tensor, kind: Kind, data: Tensor, scale: Tensor) -> None:
     assert wide or weight.dtype == torch.bfloat16
     weight = weight.contiguous()
     sizes = (wide, KINDS.index(kind), rows, columns)
-    _call("folio_pack", weight.data_ptr(), *sizes, data.data_ptr(), scale.data_ptr())
+    call("folio_pack", weight.data_ptr(), *sizes, data.data_ptr(), scale.data_ptr())
 
 
 def _floats(x: Tensor) -> Tensor:
     return x.to(torch.float32).contiguous()
 
 
-def _call(name: str, *arguments: object) -> None:
+def call(name: str, *arguments: object) -> None:
+    """Call a kernel with these and the number of threads. Raises MemoryError."""
     loaded = kernels()
     assert loaded is not None, "ask available() first"
     if getattr(loaded, name)(*arguments, torch.get_num_threads()):

@@ -56,6 +56,7 @@ typedef struct {
     void (*store)(const float *x, void *to, int is_float, int64_t count);
     void (*attend)(const float *q, const void *k, const void *v, int is_float, int64_t seen, int64_t dim, float *out);
     void (*norm)(const float *x, const void *weight, int is_float, float *out, int64_t n, float eps);
+    float (*inner)(const float *x, const void *weight, int is_float, int64_t n);
     void (*pack)(const char *from, int is_float, int64_t kind, int64_t n, int64_t k, int64_t block, char *to, void *scale);
 } operations;
 
@@ -475,6 +476,63 @@ API int folio_norm(const float *x, const void *weight, float *out, int64_t rows,
     return 0;
 }
 
+/* --------------------------------------------------------------------------------------- entry: a step of the decoder */
+typedef struct { /* native/step.py has the same fields */
+    const void *before_attention, *before_network, *router; /* norms (hidden); (experts, hidden), NULL for a dense network */
+    const matrix *qkv, *out, *network;                      /* network: gate, up and down of each expert, then of the shared */
+} block;
+
+typedef struct { /* native/step.py has the same fields */
+    const block *blocks;
+    int64_t layers, hidden, heads, kv_heads, dim, experts, chosen, renormalise, is_float; /* of norms and routers */
+    float eps, scale;
+} decoder;
+
+/* the `chosen` experts of a row and their weights: greedy, of a softmax over all of them */
+static void route(const decoder *d, const void *router, const float *x, int64_t *ids, float *weights) {
+    float scores[d->experts], most = -INFINITY, total = 0, kept = 1e-20f;
+    for (int64_t e = 0; e < d->experts; e++) {
+        scores[e] = now->inner(x, (const char *)router + e * d->hidden * (d->is_float ? 4 : 2), d->is_float, d->hidden);
+        most = scores[e] > most ? scores[e] : most;
+    }
+    for (int64_t e = 0; e < d->experts; e++) total += scores[e] = expf(scores[e] - most);
+    for (int64_t i = 0; i < d->chosen; i++) {
+        ids[i] = 0;
+        for (int64_t e = 1; e < d->experts; e++) ids[i] = scores[e] > scores[ids[i]] ? e : ids[i];
+        kept += weights[i] = scores[ids[i]] / total, scores[ids[i]] = -1;
+    }
+    for (int64_t i = 0; i < d->chosen; i++) weights[i] = d->renormalise ? weights[i] / kept : weights[i] * d->scale;
+}
+
+/* x (rows, hidden), one new token a row, through all blocks; caches (layers, …), the rest as for `folio_attend` */
+API int folio_step(const decoder *d, float *x, int64_t rows, const float *cos, const float *sin, char *keys, char *values,
+                   int64_t layer_stride, int64_t batch_stride, int64_t head_stride, int64_t is_float,
+                   const int64_t *positions, int threads) {
+    const int64_t n = d->hidden, own = d->heads * d->dim, wide = own + 2 * d->kv_heads * d->dim, size = is_float ? 4 : 2;
+    float *normal = malloc(rows * ((2 * n + own + wide + d->chosen) * sizeof(float) + d->chosen * sizeof(int64_t)) + 64);
+    if (!normal) return -1;
+    int64_t *ids = (int64_t *)normal;
+    normal = (float *)(ids + rows * d->chosen);
+    float *made = normal + rows * n, *mixed = made + rows * n, *qkv = mixed + rows * own, *weights = qkv + rows * wide;
+    int failed = 0;
+    for (const block *b = d->blocks; b < d->blocks + d->layers && !failed; b++) {
+        const int64_t shift = (b - d->blocks) * layer_stride * size, experts = b->router ? d->experts : 0;
+        folio_norm(x, b->before_attention, normal, rows, n, d->is_float, d->eps);
+        failed |= folio_linear(b->qkv, 3, normal, rows, qkv, threads);
+        folio_attend(qkv, cos, sin, keys + shift, values + shift, batch_stride, head_stride, is_float, positions, rows,
+                     d->heads, d->kv_heads, d->dim, mixed, threads);
+        failed |= folio_linear(b->out, 1, mixed, rows, made, threads);
+        for (int64_t i = 0; i < rows * n; i++) x[i] += made[i];
+        folio_norm(x, b->before_network, normal, rows, n, d->is_float, d->eps);
+        for (int64_t r = 0; r < rows && experts; r++)
+            route(d, b->router, normal + r * n, ids + r * d->chosen, weights + r * d->chosen);
+        failed |= folio_experts(b->network, experts, 1, normal, rows, ids, weights, experts ? d->chosen : 0, made, threads);
+        for (int64_t i = 0; i < rows * n; i++) x[i] += made[i];
+    }
+    free(ids);
+    return failed;
+}
+
 /* ------------------------------------------------------------------------------------------------------ entry: packing */
 typedef struct { const char *from; int64_t is_float, kind, n, k; char *to; void *scale; } packing;
 
@@ -777,6 +835,16 @@ static void N(attend)(const float *q, const void *k, const void *v, int is_float
     else N(attend_as)(q, k, v, 0, seen, dim, out);
 }
 
+static float N(inner)(const float *x, const void *weight, int is_float, int64_t n) {
+    N(vf) acc[4] = {{0}};
+    int64_t i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES)
+        UNROLL for (int p = 0; p < 4; p++) acc[p] += N(loadf)(x + i + p * LANES) * N(element)(weight, is_float, i + p * LANES);
+    float total = N(sum)(acc[0] + acc[1] + acc[2] + acc[3]);
+    for (; i < n; i++) total += x[i] * number(weight, is_float, i);
+    return total;
+}
+
 static void N(norm)(const float *x, const void *weight, int is_float, float *out, int64_t n, float eps) {
     const int64_t whole = n / LANES * LANES;
     N(vf) acc = {0};
@@ -839,7 +907,7 @@ static void N(pack)(const char *from, int is_float, int64_t kind, int64_t n, int
     }
 }
 
-static const operations N(operations) = {N(prepare), N(tile), N(gate), N(store), N(attend), N(norm), N(pack)};
+static const operations N(operations) = {N(prepare), N(tile), N(gate), N(store), N(attend), N(norm), N(inner), N(pack)};
 #undef PARTS
 #undef BIAS
 #endif

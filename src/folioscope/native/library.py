@@ -18,6 +18,7 @@ _SIGNATURES = {
     "folio_experts": (_POINTER, *(_COUNT,) * 2, _POINTER, _COUNT, _POINTER, _POINTER, _COUNT, _POINTER, _THREADS),
     "folio_attend": (*(_POINTER,) * 5, *(_COUNT,) * 3, _POINTER, *(_COUNT,) * 4, _POINTER, _THREADS),
     "folio_norm": (*(_POINTER,) * 3, *(_COUNT,) * 3, ctypes.c_float),
+    "folio_step": (_POINTER, _POINTER, _COUNT, *(_POINTER,) * 4, *(_COUNT,) * 4, _POINTER, _THREADS),
     "folio_pack": (_POINTER, *(_COUNT,) * 4, _POINTER, _POINTER, _THREADS),
 }
 

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from folioscope import native
 from folioscope.model.cache import KVCache
-from folioscope.model.decoder import Attention, RMSNorm
+from folioscope.model.decoder import Attention, Decoder, RMSNorm, rotary_table
 from folioscope.model.moe import MoE, SwiGLU
 from folioscope.native.layout import Kind, pack, packed_shapes, unpacked
+from folioscope.native.step import Block, Plan, Sizes, step
 from folioscope.native.torch_path import Product
 
 
@@ -142,8 +143,10 @@ class PackedSwiGLU(Banked, SwiGLU):
             return super().forward(x)
         rows = x.flatten(0, -2)  # (N, hidden)
         nobody = torch.empty(len(rows), 0, dtype=torch.int64), torch.empty(len(rows), 0)
-        bank = self.bank("all", self.gate_proj, self.up_proj, self.down_proj)
-        return native.experts(bank, True, rows, *nobody).view(x.shape)
+        return native.experts(self.whole(), True, rows, *nobody).view(x.shape)
+
+    def whole(self) -> native.Bank:
+        return self.bank("all", self.gate_proj, self.up_proj, self.down_proj)
 
 
 class PackedMoE(Banked, MoE):
@@ -154,13 +157,56 @@ class PackedMoE(Banked, MoE):
             return super().forward(x)
         rows = x.flatten(0, -2)  # (N, hidden)
         weights, ids = self.gate(rows)  # (N, k)
-        return native.experts(self._bank(), True, rows, ids, weights).view(x.shape)
+        return native.experts(self.whole(), True, rows, ids, weights).view(x.shape)
 
-    def _bank(self) -> native.Bank:
+    def whole(self) -> native.Bank:
         if self._banks is not None and "all" in self._banks:
             return self._banks["all"]
         networks: list[Any] = [*self.experts, self.shared_experts]
         return self.bank("all", *(layer for one in networks for layer in (one.gate_proj, one.up_proj, one.down_proj)))
+
+
+class PackedDecoder(Banked, Decoder):
+    """The decoder, whose steps are one call for all blocks."""
+
+    _plan: Plan | None = None
+
+    def forward(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
+        if cache is None or x.shape[1] != 1 or not self._steps(x):
+            return super().forward(x, cache)
+        positions = cache.positions(1)  # (B, 1)
+        cos, sin = rotary_table(positions, self.config, torch.float32)  # (B, 1, 1, hd) each
+        self._plan = self._plan or Plan(list(map(_weights, self.blocks)), self._sizes())
+        turn = cos[:, 0, 0], sin[:, 0, 0]
+        return self.norm(step(self._plan, x[:, 0], turn, cache.keys, cache.values, positions[:, 0]))[:, None]
+
+    def _steps(self, x: Tensor) -> bool:
+        """Whether the kernels know everything that happens in the blocks."""
+        first: Any = self.blocks[0]
+        dtypes = {weight.dtype for name, weight in self.blocks.named_parameters() if "norm" in name or "gate.w" in name}
+        return self.config.head_dim % 16 == 0 and len(dtypes) == 1 and runs_natively(first.self_attn.q_proj, x)
+
+    def _sizes(self) -> Sizes:
+        config = self.config
+        heads = (config.num_attention_heads, config.num_key_value_heads, config.head_dim)
+        renormalise = config.norm_topk_prob and config.num_experts_per_tok > 1
+        experts = (config.n_routed_experts, config.num_experts_per_tok, renormalise, config.routed_scaling_factor)
+        return Sizes(*heads, *experts, config.rms_norm_eps)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        self._plan = None  # the weights move
+        return super()._apply(fn, recurse)
+
+
+def _weights(block: Any) -> Block:
+    attention, network = block.self_attn, block.mlp
+    return Block(
+        norms=(block.input_layernorm.weight.detach(), block.post_attention_layernorm.weight.detach()),
+        router=network.gate.weight.detach() if isinstance(network, MoE) else None,
+        qkv=attention.bank("qkv", attention.q_proj, attention.k_proj, attention.v_proj),
+        out=attention.bank("out", attention.o_proj),
+        network=network.whole(),
+    )
 
 
 class PackedNorm(RMSNorm):
@@ -180,6 +226,7 @@ class WideEmbedding(nn.Embedding):
 
 
 TAKES_PLACE_OF: dict[type[nn.Module], type[nn.Module]] = {
+    Decoder: PackedDecoder,
     Attention: PackedAttention,
     MoE: PackedMoE,
     SwiGLU: PackedSwiGLU,
