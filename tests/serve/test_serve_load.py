@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -15,8 +16,10 @@ import pytest
 from conftest import ROOT
 from folioscope.hub import EMBEDDED
 from folioscope.read import Reader
+from folioscope.segment import Segmenter
 from folioscope.serve.options import ServeOptions
 from live_server import chat_body, metric, picture, process, served
+from random_sam import random_sam
 
 CLIENTS = 32
 PAGES = [ROOT / "examples" / "letter.png", ROOT / "examples" / "receipt.png"]
@@ -31,12 +34,11 @@ class Load:
 
 
 def load(address: str, images: list[bytes], seconds: float, watch: Callable[[], object] = lambda: None) -> Load:
-    """Every client asks again and again; each answer must be the one that was got alone."""
+    """Every client reads and cuts out again and again; each answer must be the one that was got alone."""
     seen = Load()
     with httpx2.Client(timeout=300) as alone:
-        expected = [
-            text_of(alone.post(f"{address}/v1/chat/completions", json=chat_body(image=image))) for image in images
-        ]
+        asked = [ask for image in images for ask in asks(alone, address, image)]
+        expected = [answered_to(alone.post(url, json=body)) for url, body in asked]
 
     until = time.monotonic() + seconds
 
@@ -44,13 +46,14 @@ def load(address: str, images: list[bytes], seconds: float, watch: Callable[[], 
         answered = False
         with httpx2.Client(timeout=300) as session:
             while not answered or time.monotonic() < until:
-                which = number % len(images)
-                answer = session.post(f"{address}/v1/chat/completions", json=chat_body(image=images[which]))
+                which = number % len(asked)
+                url, body = asked[which]
+                answer = session.post(url, json=body)
                 seen.statuses[answer.status_code] += 1
                 answered |= answer.status_code != 429
                 if answer.status_code == 429:
                     time.sleep(0.2)
-                elif text_of(answer) != expected[which]:
+                elif answered_to(answer) != expected[which]:
                     seen.wrong.append(answer.text)
                 number += 1
 
@@ -63,12 +66,23 @@ def load(address: str, images: list[bytes], seconds: float, watch: Callable[[], 
     return seen
 
 
-def text_of(answer: httpx2.Response) -> str:
-    return answer.json()["choices"][0]["message"]["content"] if answer.status_code == 200 else answer.text
+def asks(client: httpx2.Client, address: str, image: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(address, body) of what is asked about an image: to read it, and to cut something out of it."""
+    yield f"{address}/v1/chat/completions", chat_body(image=image)
+    scene = client.post(f"{address}/v1/segment/embeddings", files={"file": image}).json()["id"]
+    yield f"{address}/v1/segment", {"scene": scene, "points": [[20, 15]]}
+
+
+def answered_to(answer: httpx2.Response) -> Any:
+    """What must be the same each time."""
+    if answer.status_code != 200:
+        return answer.text
+    told = answer.json()
+    return told["choices"][0]["message"]["content"] if "choices" in told else told["objects"]
 
 
 def test_thirty_two_clients_for_a_moment(scripted: Reader, tmp_path: Path) -> None:
-    with served(scripted, ServeOptions(data=tmp_path, queue=8)) as address:
+    with served(scripted, ServeOptions(data=tmp_path, queue=8), segmenter=Segmenter(random_sam())) as address:
         seen = load(address, [picture(), picture(80, 40)], seconds=2)
         assert metric(address, "folioscope_reader_waiting") == metric(address, "folioscope_reader_running") == 0
     assert set(seen.statuses) <= {200, 429}
@@ -77,7 +91,7 @@ def test_thirty_two_clients_for_a_moment(scripted: Reader, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_thirty_two_clients_for_a_minute_on_the_embedded_reader(tmp_path: Path) -> None:
+def test_thirty_two_clients_for_a_minute_on_the_embedded_models(tmp_path: Path) -> None:
     with process(EMBEDDED, tmp_path) as (running, address):
         sizes: list[int] = []
         seen = load(address, [page.read_bytes() for page in PAGES], 60, lambda: sizes.append(resident(running.pid)))

@@ -95,9 +95,12 @@ def _listen(host: str, port: int) -> socket.socket:
     """Before the models are loaded: an address that cannot be had is not worth the wait."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=1024)
+        listening = socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
         raise InputError(f"{host}:{port}: cannot listen there ({error.strerror}); choose another --port") from error
+    # What is accepted inherits it: asyncio leaves it out, and answers in two parts then wait 40 ms for each other
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def _names(host: str) -> list[str] | None:
