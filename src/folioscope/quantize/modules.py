@@ -199,10 +199,10 @@ class PackedDecoder(Banked, Decoder):
 
 
 def _weights(block: Any) -> Block:
-    attention, network = block.self_attn, block.mlp
+    attention, network, router = block.self_attn, block.mlp, getattr(block.mlp, "gate", None)
     return Block(
         norms=(block.input_layernorm.weight.detach(), block.post_attention_layernorm.weight.detach()),
-        router=network.gate.weight.detach() if isinstance(network, MoE) else None,
+        router=None if router is None else router.weight.detach(),
         qkv=attention.bank("qkv", attention.q_proj, attention.k_proj, attention.v_proj),
         out=attention.bank("out", attention.o_proj),
         network=network.whole(),
