@@ -183,9 +183,8 @@ class Ladder:
             return Plan(step, whole, task.mode, warmer(options, task.trust.retry_temperature))
         if step == "mode":
             return self._other_mode(options)
-        degrees = int(step.removeprefix("rotate"))
-        seen = any(reading.step in (f"glance{degrees}", step) for reading in (*self.glances, *self.readings))
-        return self._turned(degrees, options) if task.trust.rotate and not seen else None
+        seen = bool(self.glances)  # by which all ways that are worth it were compared
+        return self._turned(int(step.removeprefix("rotate")), options) if task.trust.rotate and not seen else None
 
     def _turned(self, degrees: int, options: GenerateOptions | None = None) -> Plan:
         options = options or replace(self.task.options, stop_loops=True)
@@ -234,12 +233,16 @@ def warmer(options: GenerateOptions, temperature: float) -> GenerateOptions:
 
 
 def best(readings: Sequence[Reading]) -> Reading:
-    """The reading to keep: the one whose gravest doubt is the least, if it has any; of those alike, the surest."""
+    """The reading to keep: the one whose gravest doubt is the least, if it has any; of those alike, the surest.
 
-    def worth(reading: Reading) -> tuple[int, int, float]:
+    But nonsense is not kept of a page that was turned, which tends to be surer.
+    """
+
+    def worth(reading: Reading) -> tuple[int, int, int, float]:
+        vain = reading.step.startswith("rotate") and "nonsense" in reading.doubts
         grave = max((GRAVITY.index(doubt) for doubt in reading.doubts), default=-1)
         known = (reading.text_confidence, reading.confidence, 1.0)
         sure = next(confidence for confidence in known if confidence is not None) * (reading.coverage or 1.0)
-        return -grave, -len(reading.doubts), sure
+        return -grave, -vain, -len(reading.doubts), sure
 
     return max(readings, key=worth)

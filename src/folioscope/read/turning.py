@@ -26,8 +26,8 @@ SURE = 0.9
 GLANCE = 96
 """Tokens of a turned page that are read to compare it."""
 
-LEAST = 0.6
-"""Text of a turned page must be read with this confidence to count as text: noise comes to 0.56."""
+LEAST = 0.5
+"""Text of a turned page must be read with this confidence to count as text."""
 
 SURER = 1.2
 """A page is turned if that makes its text so many times surer."""
