@@ -47,3 +47,16 @@ def test_iou_and_dice_of_half_a_mask() -> None:
     half[..., 4:, :] = 0
     assert iou(half[:, :, None] * 2 - 1, TARGET).item() == 0.5
     assert torch.isclose(dice(half, TARGET, (2, 3)), torch.tensor(1 - (2 * 8 + 1) / (8 + 16 + 1)))
+
+
+def test_what_is_lost_by_the_choice_is_least_where_the_best_mask_is_estimated_best() -> None:
+    drawn = logits(RIGHT, -RIGHT, RIGHT, -RIGHT)[None]
+    well, ill = torch.tensor([[[0.0, 0.1, 0.9, 0.1]]]), torch.tensor([[[0.0, 0.9, 0.1, 0.1]]])
+    well.requires_grad_()
+    ill.requires_grad_()
+    losses = [mask_losses(drawn, estimates, TARGET, 20.0).choice for estimates in (well, ill)]
+    assert losses[0] < 1e-3
+    assert losses[1] > 0.99
+    torch.stack(losses).sum().backward()
+    assert ill.grad is not None
+    assert ill.grad[0, 0, 1] > 0 > ill.grad[0, 0, 2]

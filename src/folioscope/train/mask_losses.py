@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_DECIDED = 20.0
+"""How sharply estimates decide: one that is 0.1 higher is chosen seven times as often."""
+
 _SHARED = 0.25
 """What all masks for unclear prompts get of the loss of the best one; in the paper it is 0."""
 
@@ -22,12 +25,14 @@ class MaskLosses:
     Attributes:
         focal, dice: Of the mask for clear prompts and of the best of the others, together.
         iou: Squared error of the estimates.
+        choice: What is lost, in IoU, by choosing among the masks for unclear prompts by their estimates.
         single, chosen: True IoU of the mask for clear prompts, and of that of the others which is estimated best.
     """
 
     focal: Tensor
     dice: Tensor
     iou: Tensor
+    choice: Tensor
     single: Tensor
     chosen: Tensor
 
@@ -50,7 +55,14 @@ def mask_losses(logits: Tensor, estimates: Tensor, targets: Tensor, focal_weight
     true = iou(x, targets)
     estimated_best = 1 + estimates[:, :, 1:].argmax(dim=2, keepdim=True)
     error = F.mse_loss(estimates.float(), true)
-    return MaskLosses(focal, overlap, error, true[:, :, 0].mean(), true.gather(2, estimated_best).mean())
+    chosen = true.gather(2, estimated_best).mean()
+    return MaskLosses(focal, overlap, error, _lost(estimates[:, :, 1:], true[:, :, 1:]), true[:, :, 0].mean(), chosen)
+
+
+def _lost(estimates: Tensor, true: Tensor) -> Tensor:
+    """How far the IoU of masks (B, N, M) chosen by their estimates is from the best of them, on average."""
+    shares = (_DECIDED * estimates.float()).softmax(dim=2)
+    return (true.amax(dim=2) - (shares * true).sum(dim=2)).mean()
 
 
 def _drawn_together(losses: Tensor, best: Tensor) -> Tensor:

@@ -59,7 +59,10 @@ def rounds(
 
 def together(seen: Sequence[MaskLosses], recipe: SegmenterRecipe) -> tuple[Tensor, Mapping[str, Tensor]]:
     """The loss of all rounds, and what is logged: the first round, and the IoU after the last."""
-    losses = [recipe.focal_loss * one.focal + one.dice + recipe.iou_loss * one.iou for one in seen]
+    losses = [
+        recipe.focal_loss * one.focal + one.dice + recipe.iou_loss * one.iou + recipe.choice_loss * one.choice
+        for one in seen
+    ]
     measured = {field.name: getattr(seen[0], field.name) for field in fields(MaskLosses)}
     return torch.stack(losses).sum(), {**measured, "last": seen[-1].single}
 

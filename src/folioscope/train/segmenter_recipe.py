@@ -36,12 +36,14 @@ class SegmenterRecipe(Recipe[SceneStage]):
 
     Attributes:
         focal_loss, iou_loss: Weights beside the dice loss; 20 and 1 in the paper's appendix A.
+        choice_loss: Weight of what is lost by choosing a mask by its score; not in the paper.
         kin_loss, look_loss: Weights of the training-only losses, see `scene_guides.py`.
         looks: Held-out composites that are cut up and drawn with every checkpoint.
     """
 
     focal_loss: float = 20.0
     iou_loss: float = 3.0
+    choice_loss: float = 1.0
     kin_loss: float = 1.0
     look_loss: float = 0.1
     looks: int = 6
@@ -63,7 +65,8 @@ EMBEDDED_CONFIG = SamConfig(
     decoder_mlp_width=512,
     iou_head_width=128,
 )
-"""The embedded segmenter: masks of 128 x 128 for pictures of 256 pixels."""
+"""The embedded segmenter as it is trained. Its position tables are resized to the pictures of each stage; exported, it
+is for those of the last: masks of 192 x 192 for pictures of 384 pixels."""
 
 EMBEDDED = SegmenterRecipe(
     stages=(
@@ -73,13 +76,16 @@ EMBEDDED = SegmenterRecipe(
         SceneStage(
             700, 8, 8, (0.55, 0.25, 0.2), CompositeStyle(side=192, objects=(2, 7), size=(0.12, 0.75)), pages=0.2
         ),
-        SceneStage(270, 6, 8, (0.6, 0.25, 0.15), CompositeStyle(side=256, objects=(2, 7), size=(0.1, 0.75)), pages=0.2),
+        SceneStage(
+            1250, 6, 8, (0.6, 0.25, 0.15), CompositeStyle(side=256, objects=(2, 7), size=(0.1, 0.75)), pages=0.2
+        ),
+        SceneStage(480, 4, 8, (0.6, 0.25, 0.15), CompositeStyle(side=384, objects=(2, 7), size=(0.1, 0.75)), pages=0.2),
     ),
     warmup=100,
-    decay=0.556,
+    decay=0.6,
     every=30,
 )
-"""The run behind the shipped checkpoint."""
+"""The curriculum behind the shipped checkpoint: each stage sees more of an object's edge than the one before."""
 
 FINE_TUNING = SegmenterRecipe(
     stages=(SceneStage(300, 4, 8, (0.5, 0.3, 0.2), CompositeStyle()),), lr=3e-4, warmup=20, decay=1.0, every=50, looks=0
