@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import count
 
-from folioscope.export.tables import Table, find_tables, to_html, to_pipes
+from folioscope.export.tables import Table, find_tables, rewrite_tables, to_html, to_pipes
 from folioscope.types import Document, PageResult, Region
 
 FURNITURE = frozenset({"header", "footer", "page_header", "page_footer", "page_number", "footnote"})
@@ -85,10 +86,10 @@ def _goes_on(first: Table, part: Part) -> bool:
 def _page(page: PageResult, written: Mapping[int, str]) -> PageResult:
     if not written:
         return page
-    markdown, count = _replaced(page.markdown, written, 0)
+    markdown, there = _replaced(page.markdown, written, 0)
     regions = tuple(_regions(page, written))
     counted = sum(len(find_tables(region.text)) for region in page.regions)
-    return replace(page, markdown=markdown, regions=regions if counted == count else page.regions)
+    return replace(page, markdown=markdown, regions=regions if counted == there else page.regions)
 
 
 def _regions(page: PageResult, written: Mapping[int, str]) -> Iterator[Region]:
@@ -100,9 +101,10 @@ def _regions(page: PageResult, written: Mapping[int, str]) -> Iterator[Region]:
 
 def _replaced(text: str, written: Mapping[int, str], place: int) -> tuple[str, int]:
     """The text with some of its tables as they are written, the first being the one at `place`; the next place."""
-    parts, end = [], 0
-    for start, stop, _ in find_tables(text):
-        line_end = "\n" if text[:stop].endswith("\n") else ""
-        parts += [text[end:start], written[place] + line_end if place in written else text[start:stop]]
-        end, place = stop, place + 1
-    return "".join([*parts, text[end:]]), place
+    places = count(place)
+
+    def write(stands: str, _: Table) -> str:
+        line_end = "\n" if stands.endswith("\n") else ""
+        return written[at] + line_end if (at := next(places)) in written else stands
+
+    return rewrite_tables(text, write), next(places)

@@ -6,7 +6,7 @@ import csv
 import html
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html.parser import HTMLParser
@@ -71,6 +71,15 @@ def find_tables(text: str) -> list[tuple[int, int, Table]]:
         ):
             found.append((match.start(), match.end(), _from_pipes(match[0])))
     return sorted((item for item in found if item[2].rows), key=lambda item: item[0])
+
+
+def rewrite_tables(text: str, write: Callable[[str, Table], str]) -> str:
+    """The text with what `write` makes of each table: of how it stands there, and of its content."""
+    parts, end = [], 0
+    for start, stop, table in find_tables(text):
+        parts += [text[end:start], write(text[start:stop], table)]
+        end = stop
+    return "".join([*parts, text[end:]])
 
 
 def find_html_tables(text: str) -> list[tuple[int, int, Table]]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from folioscope.export.cleaning import clean, words_of
 from folioscope.export.continued import with_joined_tables
 from folioscope.export.figures import with_figures
-from folioscope.export.tables import find_tables, to_html, to_pipes
+from folioscope.export.tables import rewrite_tables, to_html, to_pipes
 from folioscope.grounding import tidy
 from folioscope.types import Document, ExportOptions
 
@@ -41,10 +41,7 @@ def written(document: Document, options: ExportOptions, stem: str | None = None)
 
 def _with_tables(markdown: str, form: str) -> str:
     """The Markdown with its tables in one form; as read, they stay."""
-    write = _FORMS.get(form)
-    parts, end = [], 0
-    for start, stop, table in find_tables(markdown) if write else ():
-        around = "\n" if form == "pipes" else ""
-        parts += [markdown[end:start], around, write(table), around] if write else []
-        end = stop
-    return "".join([*parts, markdown[end:]])
+    if form not in _FORMS:
+        return markdown
+    write, around = _FORMS[form], "\n" if form == "pipes" else ""
+    return rewrite_tables(markdown, lambda _, table: f"{around}{write(table)}{around}")
