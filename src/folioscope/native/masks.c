@@ -74,11 +74,21 @@ FAST static void share_tokens(const image_pass *j, const float *bias, room *w) {
                                                                           _mm512_loadu_ps(w->logits + (c + 1) * AT_ONCE + v)));
 }
 
+/* 1 / the deviation from `mean` of 16 positions' channels; `part` is 1 / width */
+INLINE __m512 sharpness(const float *sums, int64_t width, __m512 mean, __m512 part, float eps) {
+    __m512 squares = _mm512_setzero_ps();
+    for (int64_t c = 0; c < width; c++) {
+        __m512 apart = _mm512_sub_ps(_mm512_loadu_ps(sums + c * AT_ONCE), mean);
+        squares = _mm512_fmadd_ps(apart, apart, squares);
+    }
+    return _mm512_div_ps(_mm512_set1_ps(1.0f), _mm512_sqrt_ps(_mm512_fmadd_ps(squares, part, _mm512_set1_ps(eps))));
+}
+
 /* LayerNorm over the channels of x + sums + added */
 FAST static void settle(const image_pass *j, const bf16 *x, float *sums, bf16 *out) {
     const __m512 part = _mm512_set1_ps(1.0f / (float)j->width);
     for (int64_t v = 0; v < AT_ONCE; v += LANES) {
-        __m512 mean = _mm512_setzero_ps(), squares = mean;
+        __m512 mean = _mm512_setzero_ps();
         for (int64_t c = 0; c < j->width; c++) {
             float *sum = sums + c * AT_ONCE + v;
             __m512 all = _mm512_add_ps(_mm512_add_ps(_mm512_loadu_ps(sum), load(x + c * AT_ONCE + v)), _mm512_set1_ps(j->added[c]));
@@ -86,12 +96,7 @@ FAST static void settle(const image_pass *j, const bf16 *x, float *sums, bf16 *o
             mean = _mm512_add_ps(mean, all);
         }
         mean = _mm512_mul_ps(mean, part);
-        for (int64_t c = 0; c < j->width; c++) {
-            __m512 apart = _mm512_sub_ps(_mm512_loadu_ps(sums + c * AT_ONCE + v), mean);
-            squares = _mm512_fmadd_ps(apart, apart, squares);
-        }
-        const __m512 deviation = _mm512_sqrt_ps(_mm512_fmadd_ps(squares, part, _mm512_set1_ps(j->eps)));
-        const __m512 by = _mm512_div_ps(_mm512_set1_ps(1.0f), deviation);
+        const __m512 by = sharpness(sums + v, j->width, mean, part, j->eps);
         for (int64_t c = 0; c < j->width; c++) {
             __m512 apart = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(sums + c * AT_ONCE + v), mean), by);
             store(out + c * AT_ONCE + v, _mm512_fmadd_ps(apart, _mm512_set1_ps(j->norm_weight[c]), _mm512_set1_ps(j->norm_bias[c])));
@@ -224,19 +229,14 @@ FAST static void activate(const float *sums, const float *bias, int64_t channels
 FAST static void normalise(const upscaling *j, float *sums) {
     const __m512 part = _mm512_set1_ps(1.0f / (float)j->middle);
     for (int64_t v = 0; v < AT_ONCE; v += LANES) {
-        __m512 mean = _mm512_setzero_ps(), squares = mean;
+        __m512 mean = _mm512_setzero_ps();
         for (int64_t c = 0; c < j->middle; c++) {
             float *sum = sums + c * AT_ONCE + v;
             _mm512_storeu_ps(sum, _mm512_add_ps(_mm512_loadu_ps(sum), _mm512_set1_ps(j->first_bias[c])));
             mean = _mm512_add_ps(mean, _mm512_loadu_ps(sum));
         }
         mean = _mm512_mul_ps(mean, part);
-        for (int64_t c = 0; c < j->middle; c++) {
-            __m512 apart = _mm512_sub_ps(_mm512_loadu_ps(sums + c * AT_ONCE + v), mean);
-            squares = _mm512_fmadd_ps(apart, apart, squares);
-        }
-        const __m512 deviation = _mm512_sqrt_ps(_mm512_fmadd_ps(squares, part, _mm512_set1_ps(j->eps)));
-        const __m512 by = _mm512_div_ps(_mm512_set1_ps(1.0f), deviation);
+        const __m512 by = sharpness(sums + v, j->middle, mean, part, j->eps);
         for (int64_t c = 0; c < j->middle; c++) {
             float *sum = sums + c * AT_ONCE + v;
             __m512 apart = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(sum), mean), by);
