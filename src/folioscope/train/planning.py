@@ -158,8 +158,7 @@ def _add_table(column: _Column) -> None:
         for row, cells in enumerate(table.rows)
         for text, x in cells
     ]
-    left, top = column.left, column.top
-    rules = tuple((x1 + left, y1 + top, x2 + left, y2 + top) for x1, y1, x2, y2 in table.rules)
+    rules = tuple(_shifted(rule, column.left, column.top) for rule in table.rules)
     column.blocks.append(Block("table", tuple(lines), cells=size[0], rules=rules))
     column.lines_left -= size[1]
     column.top += size[1] * step + round(step * rng.uniform(0.3, 0.8))
@@ -224,8 +223,10 @@ def _spread(blocks: list[Block], room: int, rng: np.random.Generator) -> tuple[B
 
 def _moved(block: Block, down: int) -> Block:
     lines = tuple(replace(line, baseline=line.baseline + down) for line in block.lines)
-    rules = tuple((x1, y1 + down, x2, y2 + down) for x1, y1, x2, y2 in block.rules)
-    if block.box is None:
-        return replace(block, lines=lines, rules=rules)
-    x1, y1, x2, y2 = block.box
-    return replace(block, box=(x1, y1 + down, x2, y2 + down))
+    rules = tuple(_shifted(rule, 0, down) for rule in block.rules)
+    return replace(block, lines=lines, rules=rules, box=block.box and _shifted(block.box, 0, down))
+
+
+def _shifted(corners: tables.Segment, right: int, down: int) -> tables.Segment:
+    x1, y1, x2, y2 = corners
+    return x1 + right, y1 + down, x2 + right, y2 + down
