@@ -79,7 +79,7 @@ EMBEDDED = SegmenterRecipe(
         SceneStage(
             1250, 6, 8, (0.6, 0.25, 0.15), CompositeStyle(side=256, objects=(2, 7), size=(0.1, 0.75)), pages=0.2
         ),
-        SceneStage(480, 4, 8, (0.6, 0.25, 0.15), CompositeStyle(side=384, objects=(2, 7), size=(0.1, 0.75)), pages=0.2),
+        SceneStage(660, 4, 8, (0.6, 0.25, 0.15), CompositeStyle(side=384, objects=(2, 7), size=(0.1, 0.75)), pages=0.2),
     ),
     warmup=100,
     decay=0.6,
