@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from folioscope.train.optimize import rate
 from folioscope.train.reader import ReaderTraining
 from folioscope.train.recipe import ReaderRecipe, Stage
 from folioscope.train.render import PageStyle
-from folioscope.train.run import LOG, MODEL, Progress
+from folioscope.train.run import LOG, MODEL, SCORES, Progress
 from folioscope.weights import load_ocr
 
 STYLE = PageStyle(side=256, lines=(1, 1), type_px=(30, 34), degrade=0, layout=0)
@@ -48,6 +49,26 @@ def test_the_loss_falls_and_is_logged(tmp_path: Path, tiny_config: dict[str, Any
     seen = run(recipe, tmp_path, tiny_config, log_every=10)
     assert seen[-1].means["text"] < seen[0].means["text"] - 0.3
     assert [json.loads(line)["step"] for line in (tmp_path / LOG).read_text().splitlines()] == [10, 20, 30]
+
+
+def test_held_out_pages_are_looked_at_with_every_checkpoint(tmp_path: Path, tiny_config: dict[str, Any]) -> None:
+    run(replace(RECIPE, looks=2), tmp_path, tiny_config)
+    looks = [json.loads(line) for line in (tmp_path / SCORES).read_text().splitlines()]
+    assert [look["step"] for look in looks] == [3, 6]
+    assert all(look["pages"] == 2 and look["errors"] > 0 for look in looks)
+    with Image.open(tmp_path / "readings.png") as sheet:
+        assert sheet.width > 2 * STYLE.side
+
+
+def test_a_run_ends_when_its_time_is_over_and_goes_on_later(tmp_path: Path, tiny_config: dict[str, Any]) -> None:
+    ReaderTraining(RECIPE, tmp_path, tiny_config).run(lambda _: None, minutes=0)
+    assert [p.step for p in run(RECIPE, tmp_path, tiny_config)] == [2, 3, 4, 5, 6]
+
+
+def test_the_rate_of_a_step_is_that_of_its_products(tmp_path: Path, tiny_config: dict[str, Any]) -> None:
+    seen = run(RECIPE, tmp_path, tiny_config)
+    assert all(p.operations_per_second > 1e8 for p in seen)
+    assert json.loads((tmp_path / LOG).read_text().splitlines()[0])["operations_per_second"] > 1e8
 
 
 def test_the_export_is_a_checkpoint_in_bfloat16(tmp_path: Path, tiny_config: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from folioscope.train.guides import Guides
 from folioscope.train.optimize import initialise
 from folioscope.train.recipe import EMBEDDED, EMBEDDED_CONFIG, Stage
 from folioscope.train.render import PageStyle, render_page
-from folioscope.train.samples import CHARSET, IGNORE, PageBatches, make_batch
+from folioscope.train.samples import CHARSET, IGNORE, PageBatches, make_batch, with_slips
 from folioscope.train.vocabulary import save_tokenizer
 from folioscope.views import TILE
 
@@ -123,3 +123,14 @@ def test_tiled_pages_teach_the_decoder_alone(tokenizer: Tokenizer, tiny_config: 
     (losses.text + losses.patch + losses.cell + losses.guide).backward()
     assert all(weight.grad is None for weight in model.encoder.parameters())
     assert any(weight.grad is not None for weight in model.decoder.blocks.parameters())
+
+
+def test_slips_change_what_was_written_and_nothing_else(tokenizer: Tokenizer, pages: list) -> None:
+    batch = make_batch(pages, STAGE, CONFIG, tokenizer)
+    slipped = with_slips(batch.ids, batch.targets, 0.5, torch.Generator().manual_seed(0))
+    written = torch.zeros_like(batch.image_mask)
+    written[:, 1:] = (batch.targets != IGNORE)[:, :-1]  # every id that was a target one place before
+    changed = slipped != batch.ids
+    assert not changed[~written].any()
+    assert 0.35 < changed[written].float().mean() < 0.5  # now and then another's id is the same
+    assert torch.equal(with_slips(batch.ids, batch.targets, 0.0, torch.Generator()), batch.ids)

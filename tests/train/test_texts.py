@@ -20,7 +20,7 @@ def words(share: float, seed: int = 0, count: int = 2000, alphabet: frozenset[st
 
 @pytest.fixture
 def no_shared_texts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    caches = (texts._all_sentences, texts._all_words, texts.corpus)
+    caches = (texts._sentences, texts._words, texts.corpus)
     monkeypatch.setattr(texts, "data_folders", list)
     for cache in caches:
         cache.cache_clear()
@@ -41,6 +41,17 @@ def test_python_alone_gives_enough_to_read() -> None:
     alone = texts.corpus("train")
     assert len(alone.sentences) > 2000
     assert len(alone.words) > 2000
+
+
+def test_what_is_measured_does_not_depend_on_what_else_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Iterator[str]:
+        raise AssertionError("held-out sentences are Python's own")
+
+    kept = texts.corpus("held_out").sentences
+    monkeypatch.setattr(texts, "_other_texts", nobody)
+    texts._sentences.cache_clear()
+    texts.corpus.cache_clear()
+    assert texts.corpus("held_out").sentences == kept
 
 
 def test_sentences_are_clean() -> None:

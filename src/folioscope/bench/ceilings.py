@@ -12,6 +12,7 @@ import torch
 from folioscope.bench.result import Machine
 
 ROWS, INNER, COLUMNS = 2048, 1024, 4096
+OPERATIONS = 2.0 * ROWS * INNER * COLUMNS
 READ_BYTES = 1 << 28
 """More than caches hold."""
 
@@ -21,17 +22,21 @@ SECONDS = 0.4
 
 def measure(path: str) -> Machine:
     """The ceilings with the threads that torch now has."""
-    operations = 2.0 * ROWS * INNER * COLUMNS
     return Machine(
         processor=_processor(),
         threads=torch.get_num_threads(),
         torch=torch.__version__,
         path=path,
-        float32=operations / _best(_product(torch.float32)),
-        bfloat16=operations / _best(_product(torch.bfloat16)),
-        int8=operations / _best(_integer_product()),
+        float32=OPERATIONS / _best(_product(torch.float32)),
+        bfloat16=bfloat16_rate(),
+        int8=OPERATIONS / _best(_integer_product()),
         read=READ_BYTES / _best(_reading()),
     )
+
+
+def bfloat16_rate() -> float:
+    """Operations a second of a large product."""
+    return OPERATIONS / _best(_product(torch.bfloat16))
 
 
 def best_of(first: Machine, second: Machine) -> Machine:

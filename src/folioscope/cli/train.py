@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +14,11 @@ from folioscope.types import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from folioscope.train.run import Progress
+    from folioscope.train.run import Progress, Training
     from folioscope.train.trials import Trial
 
 SHOWN = 12
+MINUTES = Annotated[float | None, typer.Option(min=0, help="Train for so long at most; run again to go on.")]
 
 app = typer.Typer(no_args_is_help=True, help="Train, preview and evaluate the networks that Folioscope ships.")
 
@@ -38,6 +40,7 @@ def reader(
     lora: Annotated[int, typer.Option(min=0, help="With --data: train adapters of this rank; 0, all weights.")] = 0,
     freeze: Annotated[str, typer.Option(help="With --data: leave this half as it is, encoder or decoder.")] = "",
     steps: Annotated[int, typer.Option(min=1, help="With --data: how many.")] = 200,
+    minutes: MINUTES = None,
     lr: Annotated[float, typer.Option(help="With --data: the highest learning rate.")] = 1e-3,
     device: Annotated[str, typer.Option(help="With --data: where to train: cpu, cuda, mps.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="Evaluate it in float32, bfloat16, float16, int8 or int4.")] = "float32",
@@ -54,7 +57,7 @@ def reader(
     elif data:
         _tune(data, out, init, device, steps=steps, lr=lr, lora=lora, freeze=freeze)
     else:
-        _train(out, init)
+        _train(out, init, minutes)
 
 
 def _show(out: Path, pages: int, as_data: bool) -> None:
@@ -111,17 +114,14 @@ def _rival(name: str | None) -> Callable[[Image.Image], str] | None:
     return read_with_tesseract
 
 
-def _train(out: Path, init: str | None) -> None:
+def _train(out: Path, init: str | None, minutes: float | None) -> None:
     from folioscope.hub import resolve
-    from folioscope.train.charts import save_curve
     from folioscope.train.preview import SERIES
     from folioscope.train.reader import ReaderTraining
     from folioscope.train.recipe import EMBEDDED, FURTHER
-    from folioscope.train.run import LOG
 
     recipe = FURTHER if init else EMBEDDED
-    ReaderTraining(recipe, out, init=resolve(init) if init else None).run(report)
-    typer.echo(save_curve(out / LOG, SERIES))
+    run(ReaderTraining(recipe, out, init=resolve(init) if init else None), SERIES, minutes)
 
 
 def _tune(data: Path, out: Path, init: str | None, device: str, **how: Any) -> None:
@@ -139,11 +139,24 @@ def _tune(data: Path, out: Path, init: str | None, device: str, **how: Any) -> N
     typer.echo(out / MODEL)
 
 
-def report(progress: Progress) -> None:
-    """A line on stderr."""
+def run(training: Training[Any, Any], shown: Mapping[str, tuple[int, int, int]], minutes: float | None) -> None:
+    """Train, a line on stderr now and then, beside the machine's rate of bfloat16 products; then draw the curve."""
+    from folioscope.bench.ceilings import bfloat16_rate
+    from folioscope.train.charts import save_curve
+    from folioscope.train.run import LOG
+
+    ceiling = bfloat16_rate()
+    training.run(lambda progress: report(progress, ceiling), minutes=minutes or math.inf)
+    typer.echo(save_curve(training.folder / LOG, shown))
+
+
+def report(progress: Progress, ceiling: float | None = None) -> None:
+    """A line on stderr; the ceiling in operations a second."""
     means = "  ".join(f"{name} {value:.3f}" for name, value in progress.means.items())
+    rate = progress.operations_per_second
+    share = "" if ceiling is None else f", {rate / ceiling:.0%} of the rate of bfloat16 products"
     typer.echo(
         f"step {progress.step}/{progress.steps}  {progress.pictures_per_second:.1f} pictures/s  "
-        f"{progress.minutes_left:.0f} min left  {means}",
+        f"{rate / 1e9:.0f} G operations/s{share}  {progress.minutes_left:.0f} min left  {means}",
         err=True,
     )

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from folioscope.cli.train import SHOWN, report
+from folioscope.cli.train import MINUTES, SHOWN, run
 
 if TYPE_CHECKING:
     from folioscope.segment import Segmenter
-    from folioscope.train.run import Training
 
 EVERYTHING = 10
 """Of so many composites one is cut up without a prompt: that takes as long as the other prompts together."""
@@ -31,6 +29,7 @@ def segmenter(
         typer.Option(metavar="COCO.json", help="Fine-tune --init [the embedded] on these images' objects instead."),
     ] = None,
     pictures: Annotated[int, typer.Option(min=1, help="Pictures to preview, or to evaluate of each material.")] = 300,
+    minutes: MINUTES = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for the network; drawing takes a process more.")] = 1,
 ) -> None:
     """Train the segmenter on pictures composed on the spot; or preview such pictures; or measure a checkpoint."""
@@ -46,9 +45,9 @@ def segmenter(
     elif evaluate:
         _evaluate(model, pictures, out)
     elif data:
-        _tune(out, init, data)
+        _tune(out, init, data, minutes)
     else:
-        _train(out, init)
+        _train(out, init, minutes)
 
 
 def _preview(out: Path, pictures: int) -> None:
@@ -80,29 +79,23 @@ def _evaluate_everything(checkpoint: Segmenter, pictures: int) -> None:
     typer.echo(f"everything: {recall:.1%} of the objects of {pictures} composites found with an IoU of {FOUND}")
 
 
-def _train(out: Path, init: str | None) -> None:
+def _train(out: Path, init: str | None, minutes: float | None) -> None:
     from folioscope.hub import resolve
     from folioscope.train.segmenter import SegmenterTraining
+    from folioscope.train.segmenter_preview import SERIES
     from folioscope.train.segmenter_recipe import EMBEDDED
 
-    _run(SegmenterTraining(EMBEDDED, out, init=resolve(init) if init else None), ("dice", "chosen", "kin", "look"))
+    training = SegmenterTraining(EMBEDDED, out, init=resolve(init) if init else None)
+    run(training, {name: SERIES[name] for name in ("dice", "chosen", "kin", "look")}, minutes)
 
 
-def _tune(out: Path, init: str | None, data: Path) -> None:
+def _tune(out: Path, init: str | None, data: Path, minutes: float | None) -> None:
     from folioscope.hub import resolve
     from folioscope.segment import EMBEDDED
     from folioscope.train.coco import read_coco
+    from folioscope.train.segmenter_preview import SERIES
     from folioscope.train.segmenter_recipe import FINE_TUNING
     from folioscope.train.tuning import SegmenterTuning
 
-    checkpoint = resolve(init) if init else EMBEDDED
-    _run(SegmenterTuning(FINE_TUNING, out, read_coco(data), checkpoint), ("dice", "chosen", "last"))
-
-
-def _run(training: Training[Any, Any], shown: Sequence[str]) -> None:
-    from folioscope.train.charts import save_curve
-    from folioscope.train.run import LOG
-    from folioscope.train.segmenter_preview import SERIES
-
-    training.run(report)
-    typer.echo(save_curve(training.folder / LOG, {name: SERIES[name] for name in shown}))
+    training = SegmenterTuning(FINE_TUNING, out, read_coco(data), resolve(init) if init else EMBEDDED)
+    run(training, {name: SERIES[name] for name in ("dice", "chosen", "last")}, minutes)

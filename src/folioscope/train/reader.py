@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,14 @@ from torch import Tensor
 from folioscope.config import OcrConfig
 from folioscope.model.ocr import DeepseekOcr
 from folioscope.tokens import Tokenizer
+from folioscope.train.evaluate import Reading, evaluate
 from folioscope.train.guides import Guides, Losses
 from folioscope.train.optimize import initialise
+from folioscope.train.preview import save_readings
 from folioscope.train.recipe import EMBEDDED_CONFIG, ReaderRecipe
 from folioscope.train.run import Training
 from folioscope.train.samples import Batch, PageBatches
+from folioscope.train.trials import Trial
 from folioscope.train.vocabulary import save_tokenizer
 from folioscope.weights import load_ocr, save_ocr
 
@@ -61,6 +64,14 @@ class ReaderTraining(Training[DeepseekOcr, Batch]):
         weights = self.recipe
         loss = losses.text + weights.patch_loss * losses.patch + weights.cell_loss * losses.cell
         return loss + weights.guide_loss * losses.guide, {f.name: getattr(losses, f.name) for f in fields(Losses)}
+
+    def look(self) -> Mapping[str, Any]:
+        """Held-out pages of the last stage's style read, and drawn in `readings.png` with what stands there."""
+        style = replace(self.recipe.stages[-1].style, texts="held_out")
+        readings: list[Reading] = []
+        score = evaluate(self.averaged, self.tokenizer, Trial("look", style), self.recipe.looks, readings.append)
+        save_readings(self.folder, readings)
+        return {"pages": score.pages, "errors": score.rate(score.edits), "runaway": score.runaway}
 
     def export(self, folder: Path) -> None:
         """Write the averaged weights in bfloat16, in the published layout."""

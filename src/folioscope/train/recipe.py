@@ -30,11 +30,13 @@ class ReaderRecipe(Recipe[Stage]):
 
     Attributes:
         patch_loss, cell_loss, guide_loss: Weights of the training-only losses, see `guides.py`.
+        slips: Share of the answers' characters that the decoder is shown wrong, see `with_slips`.
     """
 
     patch_loss: float = 0.5
     cell_loss: float = 1.0
     guide_loss: float = 0.5
+    slips: float = 0.0
 
 
 EMBEDDED = ReaderRecipe(
@@ -43,7 +45,8 @@ EMBEDDED = ReaderRecipe(
         Stage(400, 256, 12, PageStyle(side=256, lines=(1, 9), type_px=(16, 34), degrade=0.4, layout=0.4)),
         Stage(1800, 384, 8, PageStyle(side=384, lines=(1, 7), type_px=(17, 34), degrade=0.5, layout=0.5)),
         Stage(270, 384, 8, PageStyle(side=384, lines=(1, 5), type_px=(17, 34), degrade=0.5, layout=0.5)),
-    )
+    ),
+    looks=9,
 )
 """The first run behind the shipped checkpoint, from scratch."""
 
@@ -56,6 +59,7 @@ FURTHER = ReaderRecipe(
     lr=2.5e-3,
     warmup=50,
     decay=1.0,
+    looks=9,
 )
 """What follows it, and any run that starts from a checkpoint (`--init`): dense and sparse pages by turns, the rate
 falling to zero. A dense page costs the encoder no more, and teaches it four times as many characters."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -17,10 +18,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from folioscope.train.optimize import Optimizer, average
 from folioscope.train.schedule import Recipe
+from folioscope.train.speed import counting
 
 STATE = "state.pt"
 LOG = "log.jsonl"
+SCORES = "scores.jsonl"
 MODEL = "model"
+
+UNSAVED = 120.0
+"""Seconds after which a run is saved even between its checkpoints: a kill costs no more than these."""
 
 B = TypeVar("B")
 M = TypeVar("M", bound=nn.Module)
@@ -33,6 +39,7 @@ class Progress:
     Attributes:
         side: Of the pictures, pixels.
         pictures_per_second: Since the last line, as the other numbers.
+        operations_per_second: Of the products in the last step, see `counting`.
         means: Of what the run measures, by name.
     """
 
@@ -40,6 +47,7 @@ class Progress:
     steps: int
     side: int
     pictures_per_second: float
+    operations_per_second: float
     minutes_left: float
     means: Mapping[str, float]
 
@@ -51,6 +59,8 @@ class Progress:
 
 class Training(ABC, Generic[M, B]):
     """A run in a folder: `state.pt` to resume from, `log.jsonl`, and the averaged weights as a checkpoint in `model/`.
+
+    With every checkpoint held-out pictures may be looked at: a line of `scores.jsonl`, and a sheet of them.
 
     Args:
         recipe: What to learn; a folder may be resumed with another one, say with more steps.
@@ -83,17 +93,36 @@ class Training(ABC, Generic[M, B]):
     def export(self, folder: Path) -> None:
         """Write the averaged weights in bfloat16, in the published layout."""
 
-    def run(self, report: Callable[[Progress], None], log_every: int = 50) -> None:
-        """Train to the recipe's end, from wherever the folder's last checkpoint stands."""
+    def look(self) -> Mapping[str, Any]:
+        """What comes of held-out pictures with the averaged weights, drawn for a person to see."""
+        raise NotImplementedError(f"{type(self).__name__} has nothing to look at; its recipe says looks=0")
+
+    def run(self, report: Callable[[Progress], None], log_every: int = 50, minutes: float = math.inf) -> None:
+        """Train to the recipe's end, or for so many minutes, from wherever the folder's last checkpoint stands."""
         self._measured: list[Mapping[str, Tensor]] = []
-        self._since = time.monotonic()
+        self._since = self._saved_at = time.monotonic()
+        end = self._since + 60 * minutes
         for batch in self._prepared():
-            self._measured.append(self._learn(batch))
+            logs = (self.step + 1) % log_every == 0
+            with counting(logs) as counted:
+                self._measured.append(self._learn(batch))
             self.step += 1
-            if self.step % log_every == 0:
-                report(self._log(self.pictures(batch)))
-            if self.step % self._recipe.every == 0 or self.step == self._recipe.steps:
-                self.save()
+            if logs:
+                report(self._log(self.pictures(batch), counted.per_second))
+            is_over = time.monotonic() >= end
+            self._keep(is_over)
+            if is_over:
+                return
+
+    def _keep(self, is_over: bool) -> None:
+        """Save where it is time to."""
+        at_checkpoint = self.step % self._recipe.every == 0 or self.step == self._recipe.steps or is_over
+        if at_checkpoint or time.monotonic() - self._saved_at > UNSAVED:
+            self.save()
+            self._saved_at = time.monotonic()
+        if at_checkpoint and self._recipe.looks:
+            with (self.folder / SCORES).open("a", encoding="utf-8") as log:
+                log.write(json.dumps({"step": self.step, **self.look()}) + "\n")
 
     def _prepared(self) -> Iterator[B]:
         """One worker draws ahead."""
@@ -107,13 +136,13 @@ class Training(ABC, Generic[M, B]):
         average(self.averaged, self.model, self.step, self._recipe.ema)
         return {name: value.detach() for name, value in measured.items()}
 
-    def _log(self, pictures: Tensor) -> Progress:
+    def _log(self, pictures: Tensor, operations: float) -> Progress:
         now, count = time.monotonic(), len(self._measured)
         means = {name: float(sum(row[name] for row in self._measured)) / count for name in self._measured[0]}
         seconds = (now - self._since) / count
         left = seconds * (self._recipe.steps - self.step) / 60
-        rate = len(pictures) / seconds
-        progress = Progress(self.step, self._recipe.steps, pictures.shape[-1], rate, left, means)
+        rates = len(pictures) / seconds, operations
+        progress = Progress(self.step, self._recipe.steps, pictures.shape[-1], *rates, left, means)
         with (self.folder / LOG).open("a", encoding="utf-8") as log:
             log.write(json.dumps(progress.line()) + "\n")
         self._measured, self._since = [], now

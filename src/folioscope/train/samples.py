@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -68,7 +68,21 @@ class PageBatches(Dataset[Batch]):
         stage = self.recipe.stage(step)
         seeds = np.random.SeedSequence([self.recipe.seed, step]).generate_state(stage.pages)
         pages = [render_page(stage.style, int(seed)) for seed in seeds]
-        return make_batch(pages, stage, self.config, self.tokenizer)
+        batch = make_batch(pages, stage, self.config, self.tokenizer)
+        chance = torch.Generator().manual_seed(int(seeds[0]))
+        return replace(batch, ids=with_slips(batch.ids, batch.targets, self.recipe.slips, chance))
+
+
+def with_slips(ids: Tensor, targets: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Ids (B, T) as a reader may have written them: about this share of the answers' ids, 0..1, are others' instead.
+
+    Decoded freely, a reader sees its own slips; one that has seen none in training loses its line after the first.
+    """
+    answered = targets != IGNORE
+    written = answered & answered.roll(1, dims=1)  # not the prompt's last id, which an answer follows
+    slipped = written & (torch.rand(ids.shape, generator=generator) < share)
+    others = ids[written][torch.randint(int(written.sum()), (int(slipped.sum()),), generator=generator)]
+    return ids.masked_scatter(slipped, others)
 
 
 @dataclass(frozen=True)

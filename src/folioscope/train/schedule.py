@@ -27,6 +27,7 @@ class Recipe(Generic[S]):
         decay: Share of all steps, at the end, over which the rate falls linearly to zero.
         ema: Decay of the averaged weights that are evaluated and exported.
         every: Steps between checkpoints.
+        looks: Held-out pictures that are looked at with every checkpoint.
     """
 
     stages: tuple[S, ...]
@@ -38,6 +39,7 @@ class Recipe(Generic[S]):
     ema: float = 0.998
     clip: float = 1.0
     every: int = 250
+    looks: int = 0
 
     @property
     def steps(self) -> int:

@@ -5,10 +5,10 @@ Source: Segment Anything (arXiv 2304.02643, appendix A, "Training algorithm").
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,6 @@ from folioscope.train.scenes import SceneBatch, SceneBatches
 from folioscope.train.segmenter_preview import look_at
 from folioscope.train.segmenter_recipe import EMBEDDED_CONFIG, SegmenterRecipe
 from folioscope.weights import load_sam, save_sam
-
-SCORES = "scores.jsonl"
 
 
 class SegmenterTraining(Training[Sam, SceneBatch]):
@@ -65,13 +63,9 @@ class SegmenterTraining(Training[Sam, SceneBatch]):
         loss = loss + self.recipe.kin_loss * kin + self.recipe.look_loss * look
         return loss, {**measured, "kin": kin, "look": look}
 
-    def save(self) -> None:
-        """As any run's, and now and then a look at held-out objects: a line of `scores.jsonl`, and `cuts.png`."""
-        super().save()
-        if self.recipe.looks:
-            score = look_at(self.folder / MODEL, self.recipe.looks, self.folder / "cuts.png")
-            with (self.folder / SCORES).open("a", encoding="utf-8") as log:
-                log.write(json.dumps({"step": self.step, **asdict(score)}) + "\n")
+    def look(self) -> Mapping[str, Any]:
+        """Held-out composites cut up, some of them drawn in `cuts.png`."""
+        return asdict(look_at(self.folder / MODEL, self.recipe.looks, self.folder / "cuts.png"))
 
     def export(self, folder: Path) -> None:
         """Write the averaged weights in bfloat16 as transformers saves a SAM, with its processor's settings.

@@ -38,7 +38,6 @@ class SegmenterRecipe(Recipe[SceneStage]):
         focal_loss, iou_loss: Weights beside the dice loss; 20 and 1 in the paper's appendix A.
         choice_loss: Weight of what is lost by choosing a mask by its score; not in the paper.
         kin_loss, look_loss: Weights of the training-only losses, see `scene_guides.py`.
-        looks: Held-out composites that are cut up and drawn with every checkpoint.
     """
 
     focal_loss: float = 20.0
@@ -46,7 +45,6 @@ class SegmenterRecipe(Recipe[SceneStage]):
     choice_loss: float = 1.0
     kin_loss: float = 1.0
     look_loss: float = 0.1
-    looks: int = 6
 
 
 EMBEDDED_CONFIG = SamConfig(
@@ -84,10 +82,11 @@ EMBEDDED = SegmenterRecipe(
     warmup=100,
     decay=0.6,
     every=30,
+    looks=6,
 )
 """The curriculum behind the shipped checkpoint: each stage sees more of an object's edge than the one before."""
 
 FINE_TUNING = SegmenterRecipe(
-    stages=(SceneStage(300, 4, 8, (0.5, 0.3, 0.2), CompositeStyle()),), lr=3e-4, warmup=20, decay=1.0, every=50, looks=0
+    stages=(SceneStage(300, 4, 8, (0.5, 0.3, 0.2), CompositeStyle()),), lr=3e-4, warmup=20, decay=1.0, every=50
 )
 """What `--data` does: a short run at a low rate, falling to zero."""

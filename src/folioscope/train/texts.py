@@ -36,10 +36,13 @@ class Corpus:
 
 @lru_cache(maxsize=2)
 def corpus(split: Split) -> Corpus:
-    """The texts of one split, built once a process. Sentences and words of the two splits are disjoint."""
+    """The texts of one split, built once a process. Sentences and words of the two splits are disjoint.
+
+    Held-out ones are Python's own and the word list's: what else is installed does not change what is measured.
+    """
     wanted = split == "held_out"
-    sentences = tuple(sentence for sentence in _all_sentences() if _is_held_out(sentence) == wanted)
-    words = tuple(word for word in _all_words() if _is_held_out(word) == wanted)
+    sentences = tuple(sentence for sentence in _sentences(everywhere=not wanted) if _is_held_out(sentence) == wanted)
+    words = tuple(word for word in _words(everywhere=not wanted) if _is_held_out(word) == wanted)
     return Corpus(sentences, words)
 
 
@@ -73,10 +76,10 @@ def _is_held_out(text: str) -> bool:
     return zlib.crc32(text.encode()) % _HELD_OUT_ONE_IN == 0
 
 
-@lru_cache(maxsize=1)
-def _all_sentences() -> tuple[str, ...]:
+@lru_cache(maxsize=2)
+def _sentences(everywhere: bool) -> tuple[str, ...]:
     found: dict[str, None] = {}
-    for text in _raw_texts():
+    for text in (*_python_texts(), *(_other_texts() if everywhere else ())):
         for piece in _SENTENCE_END.split(_MARKUP.sub(" ", text)):
             sentence = _STRAY_BLANK.sub("", " ".join(piece.split()))
             if _is_prose(sentence):
@@ -92,16 +95,22 @@ def _is_prose(sentence: str) -> bool:
     return len(words) >= 4 and max(map(len, words)) <= _LONGEST_WORD and letters >= 0.74 * len(sentence)
 
 
-def _raw_texts() -> Iterator[str]:
-    """Documentation of Python, docstrings of its library; licences, read-mes and fortunes found beside them."""
+def _python_texts() -> Iterator[str]:
+    """Documentation of Python and docstrings of its library."""
     library = Path(sysconfig.get_path("stdlib"))
     for path in sorted([*library.glob("*.py"), *library.glob("*/*.py")]):
-        yield from _DOCSTRING.findall(_read(path))
+        if path.parent.name != "site-packages":
+            yield from _DOCSTRING.findall(_read(path))
     yield from topics.values()
+    yield _read(library / "LICENSE.txt")
+
+
+def _other_texts() -> Iterator[str]:
+    """Licences, read-mes and fortunes of what is installed."""
     installed = Path(sysconfig.get_path("purelib"))
     patterns = ("common-licenses/*", "games/fortunes/*")
     shared = [path for folder in data_folders() for pattern in patterns for path in sorted(folder.glob(pattern))]
-    for path in [library / "LICENSE.txt", *sorted(installed.glob("*.dist-info/METADATA")), *shared]:
+    for path in [*sorted(installed.glob("*.dist-info/METADATA")), *shared]:
         yield _read(path)
 
 
@@ -109,11 +118,11 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="ignore") if path.is_file() else ""
 
 
-@lru_cache(maxsize=1)
-def _all_words() -> tuple[str, ...]:
+@lru_cache(maxsize=2)
+def _words(everywhere: bool) -> tuple[str, ...]:
     lists = sorted({path.resolve() for folder in data_folders() for path in folder.glob("dict/*") if path.is_file()})
     listed = {word for path in lists for word in _read(path).split() if _WORD.fullmatch(word)}
-    spoken = {word for sentence in _all_sentences() for word in _WORD.findall(sentence)}
+    spoken = {word for sentence in _sentences(everywhere) for word in _WORD.findall(sentence)}
     return tuple(sorted(listed | spoken))
 
 
