@@ -15,6 +15,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from folioscope.export.alto import NAMESPACE
+from folioscope.export.doctags import doctags
 from folioscope.export.placed import placed_blocks
 from folioscope.grounding import parse
 from folioscope.types import Document, PageResult
@@ -150,6 +151,19 @@ def test_doctags(saved: Path) -> None:
     assert "<otsl><loc_30><loc_250><loc_450><loc_350><ched>Name<ched>Sum<nl><fcel>x<fcel>12<nl></otsl>" in tags
     assert tags.count("<page_break>") == 1
     assert "<tags>" not in tags
+
+
+@pytest.mark.parametrize(
+    ("items", "kind", "first"),
+    [("1. flour\n2. sugar", "ordered", "flour"), ("- 1. flour\n- sugar", "unordered", "1. flour")],
+)
+def test_doctags_of_a_list_that_counts(items: str, kind: str, first: str) -> None:
+    raw = f"<|ref|>list<|/ref|><|det|>[[60, 70, 600, 150]]<|/det|>\n{items}\n"
+    found = parse(raw, SIZE, words_in_refs=False)
+    page = PageResult(1, "a.png", SIZE, raw=raw, markdown=found.markdown, regions=found.regions)
+    tags = doctags(Document("a.png", (page,)))
+    assert f"<{kind}_list><list_item><loc_30><loc_35><loc_300><loc_75>{first}</list_item>" in tags
+    assert tags.count("<list_item>") == 2
 
 
 class Seen(HTMLParser):

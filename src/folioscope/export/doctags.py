@@ -32,6 +32,7 @@ _TAGS = {
 }
 """The tag of a label; others are text."""
 
+_COUNTED = re.compile(r"\d+[.)] ")
 _TAG_LIKE = re.compile(r"<(?=.*>)", re.DOTALL)
 
 
@@ -59,8 +60,11 @@ def _texts(region: Region, where: str) -> Iterator[str]:
     if tag != "list_item":
         yield f"<{tag}>{where}{text}</{tag}>"
         return
-    items = (line.removeprefix("- ") for line in text.split("\n"))
-    yield "<unordered_list>" + "".join(f"<list_item>{where}{item}</list_item>" for item in items) + "</unordered_list>"
+    lines = text.split("\n")
+    counted = [_COUNTED.sub("", line, count=1) for line in lines if _COUNTED.match(line)]
+    kind, items = ("ordered", counted) if len(counted) == len(lines) else ("unordered", lines)
+    inside = "".join(f"<list_item>{where}{item.removeprefix('- ')}</list_item>" for item in items)
+    yield f"<{kind}_list>{inside}</{kind}_list>"
 
 
 def _location(box: Box, size: tuple[int, int]) -> str:
