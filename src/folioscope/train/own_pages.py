@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from folioscope.tokens import PROMPTS, Tokenizer, encode_prompt, slot_count
 from folioscope.train.degrade import degrade
 from folioscope.train.layout import PageStyle
 from folioscope.train.render import render_page
-from folioscope.train.samples import IGNORE
+from folioscope.train.samples import IGNORE, with_slips
 from folioscope.types import InputError
 from folioscope.views import TILE, Views, default_mode, ocr_views
 
@@ -119,11 +119,14 @@ def split_pages(pages: Sequence[OwnPage]) -> tuple[list[OwnPage], list[OwnPage]]
 class OwnBatches(Dataset[OwnBatch]):
     """Step number to its batch: the pages shuffled anew each time round, the same for the same seed and step.
 
-    A page is never seen twice alike (see `varied`), or a small network learns it by heart.
+    A page is never seen twice alike (see `varied`, and `with_slips` for its answer), or a small network learns it by
+    heart.
     """
 
-    def __init__(self, pages: Sequence[OwnPage], size: int, seed: int, config: OcrConfig, tokenizer: Tokenizer):
-        self.pages, self.size, self.seed = pages, size, seed
+    def __init__(
+        self, pages: Sequence[OwnPage], size: int, seed: int, config: OcrConfig, tokenizer: Tokenizer, slips: float = 0
+    ):
+        self.pages, self.size, self.seed, self.slips = pages, size, seed, slips
         self.config, self.tokenizer = config, tokenizer
 
     def __getitem__(self, step: int) -> OwnBatch:
@@ -131,7 +134,9 @@ class OwnBatches(Dataset[OwnBatch]):
         pages = [self.pages[self._drawn(place)] for place in places]
         rng = np.random.default_rng([self.seed, step])
         images = [varied(page.open(), rng, moved=page.prompt == "free") for page in pages]
-        return own_batch(pages, images, self.config, self.tokenizer)
+        batch, chance = own_batch(pages, images, self.config, self.tokenizer), torch.Generator()
+        chance.manual_seed(int(rng.integers(2**31)))
+        return replace(batch, ids=with_slips(batch.ids, batch.targets, self.slips, chance))
 
     def _drawn(self, place: int) -> int:
         turn, index = divmod(place, len(self.pages))

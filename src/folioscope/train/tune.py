@@ -50,11 +50,14 @@ class TuneRecipe(Recipe[Turn]):
         lora: Rank of the adapters, twice of which is their alpha; 0 trains the weights themselves.
         freeze: The half that stays as it is, "encoder" or "decoder"; "" is none. Adapters leave both. New letters are
             learnt by the encoder: with few pages, a decoder free to change learns them by heart.
+        slips: Share of the answers' characters that the decoder is shown wrong, see `with_slips`: what came before is
+            then no reason to stop looking.
     """
 
     pages: int = 4
     lora: int = 0
     freeze: str = ""
+    slips: float = 0.15
 
 
 def tune_recipe(
@@ -105,7 +108,8 @@ class Tuning(Training[nn.Module, OwnBatch]):
         return nn.ParameterDict({name.replace(".", "/"): p for name, p in factors})
 
     def batches(self) -> OwnBatches:
-        return OwnBatches(self.trained, self.recipe.pages, self.recipe.seed, self.network.config, self.tokenizer)
+        drawn = self.recipe.pages, self.recipe.seed, self.network.config, self.tokenizer, self.recipe.slips
+        return OwnBatches(self.trained, *drawn)
 
     def pictures(self, batch: OwnBatch) -> Tensor:
         return torch.stack([views.global_view for views in batch.views])
