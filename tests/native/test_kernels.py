@@ -63,10 +63,10 @@ def test_int4_products(size: tuple[int, int]) -> None:
         torch.testing.assert_close(native.linear(Bank([one]), x), expected.float(), rtol=1e-5, atol=1e-5 * size[1])
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("size", [*SIZES, (75, 72), (33, 1280)], ids=str)
 def test_bfloat16_products(size: tuple[int, int]) -> None:
     one = weight("bfloat16", *size)
-    for rows in ROWS:
+    for rows in (*ROWS, 13, 200):
         x = torch.randn(rows, size[1])
         expected = x.bfloat16().double() @ one.data.double().T
         torch.testing.assert_close(native.linear(Bank([one]), x), expected.float(), rtol=1e-5, atol=1e-5 * size[1])
@@ -120,7 +120,7 @@ CONFIG = DecoderConfig(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("rows", [1, 3, 8, 40])
+@pytest.mark.parametrize("rows", [1, 3, 8, 40, 150])
 def test_experts(rows: int) -> None:
     torch.manual_seed(2)
     moe, x = MoE(CONFIG).bfloat16(), torch.randn(rows, CONFIG.hidden_size)

@@ -11,8 +11,8 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.c", "vision.c", "masks.c"))
-HEADERS = (Path(__file__).with_name("tiles.h"),)
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.c", "bfloat16.c", "vision.c", "masks.c"))
+HEADERS = tuple(Path(__file__).with_name(name) for name in ("kernels.h", "tiles.h"))
 BUILT = Path(__file__).with_name("_kernels.so")
 """Where a wheel has the library. A checkout has none: there it is compiled into the user's cache when first needed."""
 

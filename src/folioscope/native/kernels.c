@@ -13,11 +13,11 @@
 #define N(name) PASTE(name, LEVEL)
 
 #ifndef LEVEL
+#include "kernels.h"
 #include <math.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #if defined(__x86_64__)
@@ -34,14 +34,8 @@
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
-#define API __attribute__((visibility("default")))
 #define UNROLL _Pragma("GCC unroll 16")
-enum { INT8, INT4, BF16, BLOCK = 16, GROUP = 32, ROWS = 8, KEYS = 64 };
-
-typedef struct { /* one weight; native/__init__.py has the same fields */
-    const void *weight, *scale;
-    int64_t kind, n, k;
-} matrix;
+enum { BLOCK = 16, GROUP = 32, ROWS = 8, KEYS = 64 };
 
 typedef struct { /* one row of activations, as the tiles read it: padded with zeros to a multiple of GROUP */
     const void *data;
@@ -136,7 +130,6 @@ static void hire(int workers) {
     }
 }
 
-/* work(job, chunk) for every chunk; alone if there is one thread, or if another caller has the pool */
 static void parallel(void (*work)(const void *, long), const void *job, long chunks, int threads) {
     if (threads < 2 || chunks < 2 || pthread_mutex_trylock(&pool.busy)) {
         for (long chunk = 0; chunk < chunks; chunk++) work(job, chunk);
@@ -157,7 +150,7 @@ static void parallel(void (*work)(const void *, long), const void *job, long chu
     pthread_mutex_unlock(&pool.busy);
 }
 
-/* for vision.c */
+/* for the other files */
 void folio_parallel(void (*work)(const void *, long), const void *job, long chunks, int threads) {
     parallel(work, job, chunks, threads);
 }
@@ -260,6 +253,17 @@ API const char *folio_level(int index) { /* the name of a level that this proces
 
 API void folio_select(int index) { now = levels[index].operations; }
 
+/* whether bfloat16.c multiplies with all of these */
+static int is_bfloat16(const matrix *m, int64_t count) {
+#if defined(BF16_PRODUCTS)
+    int fits = now == &operations_avx512bf16;
+    for (int64_t i = 0; fits && i < count; i++) fits = m[i].kind == BF16 && m[i].k % 8 == 0;
+    return fits;
+#else
+    return 0;
+#endif
+}
+
 /* ------------------------------------------------------------------------------------------------- rows of activations */
 typedef struct { const float *x; int64_t k, kind, count; const int64_t *widths; const float *const *at; row *rows; } quantising;
 
@@ -312,6 +316,7 @@ static void product_chunk(const void *job, long chunk) {
 
 /* out (rows, n of all) = x (rows, k) times `count` weights of one kind and one k, side by side */
 API int folio_linear(const matrix *m, int64_t count, const float *x, int64_t rows, float *out, int threads) {
+    if (is_bfloat16(m, count)) return folio_bf16_linear(m, count, x, rows, out, threads);
     row *prepared = new_rows(m->kind, m->k, NULL, rows);
     if (!prepared) return -1;
     parallel(prepare_chunk, &(quantising){x, m->k, m->kind, rows, NULL, NULL, prepared}, blocks_of(2 * rows), threads);
@@ -326,30 +331,28 @@ API int folio_linear(const matrix *m, int64_t count, const float *x, int64_t row
 
 /* ----------------------------------------------------------------------------------------------------- entry: experts */
 enum { PIECE = 8, STRIP = 2 };
-typedef struct { /* the (row, expert) pairs sorted by expert; the shared network is one more expert, of every row */
+typedef struct {
     const matrix *m; /* gate, up and down of each expert */
-    int64_t experts, rows, hidden;
-    const int64_t *first; /* (experts + 1) the first pair of each */
-    const int64_t *owner; /* the row of each pair */
-    const float *weight;  /* the router's, of each pair */
-    float **inner;        /* (pairs) silu(gate) * up */
+    int64_t rows, hidden;
+    pairs pairs;
+    float **inner; /* (pairs) silu(gate) * up */
     const row *x, *mid;
     const int64_t (*pieces)[2]; /* expert and first block */
     float *out;
 } mixture;
 
 static void gather(const mixture *x, const row *from, int64_t pair, int some, int by_owner, row *to) {
-    for (int i = 0; i < some; i++) to[i] = from[by_owner ? x->owner[pair + i] : pair + i];
+    for (int i = 0; i < some; i++) to[i] = from[by_owner ? x->pairs.owner[pair + i] : pair + i];
 }
 
 static void inner_chunk(const void *job, long chunk) {
     const mixture *x = job;
     int64_t e = x->pieces[chunk][0], first = x->pieces[chunk][1], blocks = blocks_of(x->m[3 * e].n);
     for (int64_t b = first; b < blocks && b < first + PIECE; b++)
-        for (int64_t pair = x->first[e]; pair < x->first[e + 1]; pair += ROWS) {
+        for (int64_t pair = x->pairs.first[e]; pair < x->pairs.first[e + 1]; pair += ROWS) {
             float gate[ROWS][BLOCK], up[ROWS][BLOCK];
             row rows[ROWS];
-            int some = x->first[e + 1] - pair < ROWS ? x->first[e + 1] - pair : ROWS;
+            int some = x->pairs.first[e + 1] - pair < ROWS ? x->pairs.first[e + 1] - pair : ROWS;
             int64_t left = x->m[3 * e].n - b * BLOCK;
             gather(x, x->x, pair, some, 1, rows);
             now->tile(x->m + 3 * e, b, rows, some, gate);
@@ -365,61 +368,71 @@ static void outer_chunk(const void *job, long chunk) {
     for (int64_t b = chunk * STRIP; b < blocks_of(x->hidden) && b < (chunk + 1) * STRIP; b++) {
         int64_t first = b * BLOCK, count = x->hidden - first < BLOCK ? x->hidden - first : BLOCK;
         for (int64_t r = 0; r < x->rows; r++) memset(x->out + r * x->hidden + first, 0, count * sizeof(float));
-        for (int64_t e = 0; e < x->experts; e++)
-            for (int64_t pair = x->first[e]; pair < x->first[e + 1]; pair += ROWS) {
+        for (int64_t e = 0; e < x->pairs.experts; e++)
+            for (int64_t pair = x->pairs.first[e]; pair < x->pairs.first[e + 1]; pair += ROWS) {
                 float part[ROWS][BLOCK];
                 row rows[ROWS];
-                int some = x->first[e + 1] - pair < ROWS ? x->first[e + 1] - pair : ROWS;
+                int some = x->pairs.first[e + 1] - pair < ROWS ? x->pairs.first[e + 1] - pair : ROWS;
                 gather(x, x->mid, pair, some, 0, rows);
                 now->tile(x->m + 3 * e + 2, b, rows, some, part);
                 for (int i = 0; i < some; i++) {
-                    float *out = x->out + x->owner[pair + i] * x->hidden + first;
-                    for (int64_t c = 0; c < count; c++) out[c] += x->weight[pair + i] * part[i][c];
+                    float *out = x->out + x->pairs.owner[pair + i] * x->hidden + first;
+                    for (int64_t c = 0; c < count; c++) out[c] += x->pairs.weight[pair + i] * part[i][c];
                 }
             }
     }
+}
+
+pairs folio_sort_pairs(int64_t experts, int64_t shared, int64_t rows, const int64_t *ids, const float *weights,
+                       int64_t chosen) {
+    const int64_t all = experts + shared, routed = rows * chosen, count = routed + rows * shared;
+    int64_t *first = calloc(all + 2 + 2 * count, sizeof(int64_t)), *fill = first + 1, *owner = fill + all + 1;
+    pairs sorted = {all, count, first, owner, (float *)(owner + count)};
+    if (!first) return sorted;
+    for (int64_t p = 0; p < routed; p++) fill[ids[p] + 1]++; /* filled up, the place of an expert is the next one's first */
+    for (int64_t e = 1; e < all; e++) fill[e] += fill[e - 1];
+    for (int64_t p = 0; p < count; p++) {
+        const int64_t e = p < routed ? ids[p] : experts, at = fill[e]++;
+        owner[at] = p < routed ? p / chosen : p - routed;
+        sorted.weight[at] = p < routed ? weights[p] : 1.0f;
+    }
+    return sorted;
 }
 
 /* out (rows, k) = for each row of x (rows, k) the sum over its `chosen` experts of weight * down(silu(gate) * up), plus
  * that of the last expert, unweighted, if `shared`. m: gate, up, down of each of the experts, all of one kind. */
 API int folio_experts(const matrix *m, int64_t experts, int64_t shared, const float *x, int64_t rows, const int64_t *ids,
                       const float *weights, int64_t chosen, float *out, int threads) {
-    int64_t all = experts + shared, pairs = rows * (chosen + shared), wide = 0, pieces = 0, kind = m->kind;
-    for (int64_t e = 0; e < all; e++) pieces += blocks_of(m[3 * e].n) / PIECE + 1, wide = wide > m[3 * e].n ? wide : m[3 * e].n;
-    int64_t *first = calloc(2 * all + 2 + 2 * pairs + 2 * pieces, sizeof(int64_t));
-    if (!first) return -1;
-    int64_t *fill = first + all + 1, *owner = fill + all + 1, *widths = owner + pairs, *piece = widths + pairs;
-    for (int64_t p = 0; p < rows * chosen; p++) first[ids[p] + 1]++;
-    if (shared) first[all] = rows;
+    if (is_bfloat16(m, 3 * (experts + shared)))
+        return folio_bf16_experts(m, experts, shared, x, rows, ids, weights, chosen, out, threads);
+    pairs p = folio_sort_pairs(experts, shared, rows, ids, weights, chosen);
+    if (!p.first) return -1;
+    int64_t most = 0, pieces = 0, kind = m->kind;
     size_t floats = 0;
-    for (int64_t e = 0; e < all; e++) floats += first[e + 1] * m[3 * e].n, first[e + 1] += first[e], fill[e] = first[e];
-    float **inner = malloc(pairs * (sizeof(float *) + sizeof(float)) + floats * sizeof(float) + 64);
+    for (int64_t e = 0; e < p.experts; e++)
+        most += blocks_of(m[3 * e].n) / PIECE + 1, floats += (p.first[e + 1] - p.first[e]) * m[3 * e].n;
+    int64_t *widths = malloc((p.count + 2 * most) * sizeof(int64_t)), *piece = widths + p.count;
+    float **inner = malloc(p.count * sizeof(float *) + floats * sizeof(float) + 64), *place = (float *)(inner + p.count);
     row *in = new_rows(kind, m->k, NULL, rows), *mid = NULL;
-    float *weight = (float *)(inner + pairs), *place = weight + pairs;
-    if (inner && in) {
-        for (int64_t p = 0; p < pairs; p++) {
-            int64_t e = p < rows * chosen ? ids[p] : experts, at = fill[e]++;
-            owner[at] = p < rows * chosen ? p / chosen : p - rows * chosen;
-            weight[at] = p < rows * chosen ? weights[p] : 1.0f;
-            widths[at] = m[3 * e].n;
+    if (inner && in && widths) {
+        for (int64_t e = 0; e < p.experts; e++) {
+            for (int64_t at = p.first[e]; at < p.first[e + 1]; at++, place += widths[at - 1])
+                inner[at] = place, widths[at] = m[3 * e].n;
+            for (int64_t b = 0; p.first[e] < p.first[e + 1] && b < blocks_of(m[3 * e].n); b += PIECE, pieces++)
+                piece[2 * pieces] = e, piece[2 * pieces + 1] = b;
         }
-        for (int64_t p = 0; p < pairs; place += widths[p++]) inner[p] = place;
-        mid = new_rows(kind, 0, widths, pairs);
+        mid = new_rows(kind, 0, widths, p.count);
     }
-    pieces = 0;
-    for (int64_t e = 0; e < all; e++)
-        for (int64_t b = 0; first[e] < first[e + 1] && b < blocks_of(m[3 * e].n); b += PIECE, pieces++)
-            piece[2 * pieces] = e, piece[2 * pieces + 1] = b;
-    mixture job = {m, all, rows, m->k, first, owner, weight, inner, in, mid, (const int64_t(*)[2])piece, out};
+    mixture job = {m, rows, m->k, p, inner, in, mid, (const int64_t(*)[2])piece, out};
     if (mid) {
         parallel(prepare_chunk, &(quantising){x, m->k, kind, rows, NULL, NULL, in}, blocks_of(2 * rows), threads);
         parallel(inner_chunk, &job, pieces, threads);
-        quantising middle = {NULL, 0, kind, pairs, widths, (const float *const *)inner, mid};
-        parallel(prepare_chunk, &middle, blocks_of(2 * pairs), threads);
+        quantising middle = {NULL, 0, kind, p.count, widths, (const float *const *)inner, mid};
+        parallel(prepare_chunk, &middle, blocks_of(2 * p.count), threads);
         parallel(outer_chunk, &job, (blocks_of(job.hidden) + STRIP - 1) / STRIP, threads);
     }
     int failed = mid ? 0 : -1;
-    free(mid), free(in), free(inner), free(first);
+    free(mid), free(in), free(inner), free(widths), free(p.first);
     return failed;
 }
 

@@ -6,11 +6,7 @@
  * image's query is that of W_q^T key with the position itself. A head's tokens follow one another: column h * tokens + t.
  * Maps are bfloat16 [positions / 64][width][64].
  */
-#include <stdint.h>
-
-#define API __attribute__((visibility("default")))
-
-void folio_parallel(void (*work)(const void *job, long chunk), const void *job, long chunks, int threads);
+#include "kernels.h"
 
 #if defined(__x86_64__) && (__clang_major__ >= 9 || __GNUC__ >= 10)
 #include "tiles.h"

@@ -1,4 +1,4 @@
-/* What the kernels of vision.c and masks.c are made of: products in bfloat16 with AVX-512, exponentials, GELU. */
+/* What the kernels of vision.c, masks.c and bfloat16.c are made of: products in bfloat16 with AVX-512, exponentials, GELU. */
 #include <float.h>
 #include <immintrin.h>
 #include <math.h>

@@ -2,11 +2,7 @@
  * its windows with decomposed relative positions, and what stands before and after a product of integers, row by row.
  * `folioscope.vision` computes the same in PyTorch where these are not.
  */
-#include <stdint.h>
-
-#define API __attribute__((visibility("default")))
-
-void folio_parallel(void (*work)(const void *job, long chunk), const void *job, long chunks, int threads);
+#include "kernels.h"
 
 #if !defined(__x86_64__) || !(__clang_major__ >= 9 || __GNUC__ >= 10)
 API int folio_vision(void) { return 0; }
