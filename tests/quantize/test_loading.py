@@ -12,6 +12,7 @@ from torch import Tensor
 
 from folioscope import DeepseekOCRForCausalLM, native
 from folioscope.native.library import kernels
+from folioscope.native.memory import Arena
 from folioscope.quantize import QUANTISED, choose_precision, load_reader, quantise, stored_kind
 from folioscope.quantize.modules import PackedLinear
 from folioscope.types import CheckpointError, InputError
@@ -104,6 +105,28 @@ def test_a_written_checkpoint_is_recognised_and_computes_the_same(
     assert logits(tmp_path, ids()).equal(logits(checkpoint, ids(), kind=kind))
     loaded = DeepseekOCRForCausalLM.from_pretrained(tmp_path)
     assert isinstance(loaded.model.decoder.head, PackedLinear)
+
+
+@pytest.mark.parametrize("kind", QUANTISED)
+@torch.inference_mode()
+def test_what_every_token_reads_is_copied_from_the_file(
+    checkpoint: Path, kind: native.Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not native.available():
+        pytest.skip("without the kernels the integers are laid out for other operators")
+    quantise(checkpoint, tmp_path, kind)
+    moved: dict[int, Tensor] = {}
+    once = Arena.moved
+    with monkeypatch.context() as patch:
+        patch.setattr(Arena, "moved", lambda self, tensor: moved.setdefault(tensor.data_ptr(), once(self, tensor)))
+        model, _ = load_reader(tmp_path)
+    packed = {name: module for name, module in model.named_modules() if isinstance(module, PackedLinear)}
+    assert {name for name, layer in packed.items() if any(layer.weight is copy for copy in moved.values())} == {
+        name for name in packed if ".experts." not in name
+    }
+    found = model(ids(), torch.zeros_like(ids(), dtype=torch.bool), [None] * 3)
+    monkeypatch.setattr(Arena, "moved", lambda self, tensor: tensor)
+    assert found.equal(logits(tmp_path, ids()))
 
 
 def test_a_quantised_checkpoint_can_be_saved_again(checkpoint: Path, tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from folioscope.config import ClipConfig
@@ -168,3 +170,17 @@ def test_integers_are_the_same_on_both_paths(monkeypatch: pytest.MonkeyPatch) ->
         with monkeypatch.context() as other:
             other.setattr(native, "kernels", lambda: None)
             torch.testing.assert_close(found, linear._rescaled(y, scales, bias, act, add), rtol=0.01, atol=0.01)
+
+
+@pytest.mark.parametrize("kind", [None, "int8"])
+def test_what_was_laid_out_is_still_in_its_file(tmp_path: Path, kind: linear.Kind | None) -> None:
+    plain = vit().bfloat16()
+    save_file(plain.state_dict(), tmp_path / "vit.safetensors")
+    mapped = copy.deepcopy(plain)
+    mapped.load_state_dict(load_file(tmp_path / "vit.safetensors"), assign=True)
+    quicken(mapped.requires_grad_(False), kind)
+    with torch.no_grad():
+        mapped(torch.randn(1, 3, 64, 64).bfloat16())
+        pixels = torch.randn(1, 3, 64, 64).bfloat16()
+        assert SamViT.forward(mapped, pixels).equal(plain(pixels))
+    assert all(stored.equal(plain.state_dict()[name]) for name, stored in mapped.state_dict().items())

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from folioscope import native
 from folioscope.model.ocr import DeepseekOcr
 from folioscope.native.layout import Kind
+from folioscope.native.memory import Arena
 from folioscope.placement import choose_dtype
 from folioscope.quantize.modules import TAKES_PLACE_OF, PackedLinear
 from folioscope.storage import read_json
@@ -48,7 +49,8 @@ def load_reader(
 ) -> tuple[DeepseekOcr, dict[str, Tensor]]:
     """Load DeepSeek-OCR as `load_ocr` does, in floats or quantised, ready for the CPU's quick paths.
 
-    A published checkpoint is quantised as it is read, tensor by tensor; one that `quantise` wrote is mapped.
+    A published checkpoint is quantised as it is read, tensor by tensor; one that `quantise` wrote is mapped, but for
+    what every token reads.
 
     Args:
         dtype: Of what is floating-point, as `load_ocr` takes it; None keeps what is stored.
@@ -70,6 +72,7 @@ def load_reader(
         raise CheckpointError(f"{folder}: its weights are {stored}; an adapter goes into the original checkpoint")
     if stored:
         model, carried = load_ocr(folder, make=lambda config: quantised(DeepseekOcr(config), stored))
+        _move(model)
     else:
         model, carried = load_ocr(folder, device=place, dtype=None if kind else dtype)
         if adapter:
@@ -105,11 +108,23 @@ def stored_kind(folder: str | Path) -> Kind | None:
 
 def quantised(model: DeepseekOcr, kind: Kind) -> DeepseekOcr:
     """The model itself, with the linear layers of the table quantised one by one."""
+    arena = Arena()
     for parent, name, linear, special in _linears(model):
-        setattr(parent, name, PackedLinear.of(linear, special or kind))
+        setattr(parent, name, PackedLinear.of(linear, special or kind, arena))
     note = {"quant_method": METHOD, "dtype": kind}
     model.config = dataclasses.replace(model.config, published={**model.config.published, NOTE: note})
     return model
+
+
+def _move(model: DeepseekOcr) -> None:
+    """Copy what every token reads from the mapped file to memory of large pages, from which it is read faster.
+
+    An expert is read by one token in eleven: the experts, seven eighths of all weights, stay where they are.
+    """
+    arena = Arena()
+    for name, module in model.decoder.named_modules():
+        if isinstance(module, PackedLinear) and ".experts." not in name:
+            module.move(arena)
 
 
 def _linears(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear, Kind | None]]:

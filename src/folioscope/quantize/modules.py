@@ -18,6 +18,7 @@ from folioscope.model.cache import KVCache
 from folioscope.model.decoder import Attention, Decoder, RMSNorm, rotary_table
 from folioscope.model.moe import MoE, SwiGLU
 from folioscope.native.layout import Kind, pack, packed_shapes, unpacked
+from folioscope.native.memory import Arena
 from folioscope.native.step import Block, Plan, Sizes, step
 from folioscope.native.torch_path import Product
 
@@ -42,25 +43,31 @@ class PackedLinear(nn.Module):
         self._product: Product | None = None
 
     @classmethod
-    def of(cls, linear: nn.Linear, kind: Kind) -> PackedLinear:
-        """The layer with its weight quantised; on the meta device, with the shapes it will have."""
+    def of(cls, linear: nn.Linear, kind: Kind, arena: Arena) -> PackedLinear:
+        """The layer with its weight quantised, into the arena; on the meta device, with the shapes it will have."""
         assert linear.bias is None
         weight = linear.weight.detach()
         outputs, inputs = weight.shape
         shapes = packed_shapes(kind, outputs, inputs)
-        data = torch.empty(shapes[0], dtype=torch.uint8, device=weight.device)
-        scale_dtype = torch.float32 if kind == "int8" else torch.bfloat16
-        scale = torch.empty(shapes[1], dtype=scale_dtype, device=weight.device)
-        if not weight.is_meta and native.available():
+        dtypes = torch.uint8, torch.float32 if kind == "int8" else torch.bfloat16
+        if weight.is_meta:
+            data, scale = (torch.empty(shapes[i], dtype=dtypes[i], device="meta") for i in (0, 1))
+        elif native.available():
+            data, scale = map(arena.empty, shapes, dtypes)
             weight = weight if weight.dtype == torch.bfloat16 else weight.float()
             native.pack(weight.contiguous(), kind, data, scale)
-        elif not weight.is_meta:
+        else:
             data, scale = pack(weight, kind)
         return cls(kind, inputs, outputs, data, scale)
 
     @property
     def packed(self) -> native.Weight:
         return native.Weight(self.kind, self.out_features, self.in_features, self.weight, self.scale)
+
+    def move(self, arena: Arena) -> None:
+        """Where the kernels will read them: weight and scale go from a mapped file into the arena."""
+        if native.available():
+            self.weight, self.scale = arena.moved(self.weight), arena.moved(self.scale)
 
     def settle(self) -> None:
         """Without the kernels: what stock operators need takes the place of the weight."""

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from folioscope.native import vision as native
+from folioscope.native.memory import give_back
 from folioscope.native.vision import Activation
 
 Kind = Literal["int8"]
@@ -32,8 +33,13 @@ class Layer(Protocol):
 
 
 def packed(linear: nn.Linear, rows: int, kind: Kind | None = None) -> Layer:
-    """The layer, its weights laid out for about so many rows at a time."""
-    return Integers(linear, rows) if kind == "int8" else Floats(linear, rows)
+    """The layer, its weights laid out for about so many rows at a time.
+
+    What a mapped file's weight was laid out from stays there, but not in memory as well.
+    """
+    layer = Integers(linear, rows) if kind == "int8" else Floats(linear, rows)
+    give_back(linear.weight.detach())
+    return layer
 
 
 @cache
