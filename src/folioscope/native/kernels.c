@@ -35,7 +35,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
-enum { BLOCK = 16, GROUP = 32, ROWS = 8, KEYS = 64 };
+enum { BLOCK = 16, GROUP = 32, ROWS = 8, KEYS = 64, AHEAD = 4096 };
 
 typedef struct { /* one row of activations, as the tiles read it: padded with zeros to a multiple of GROUP */
     const void *data;
@@ -330,14 +330,14 @@ API int folio_linear(const matrix *m, int64_t count, const float *x, int64_t row
 }
 
 /* ----------------------------------------------------------------------------------------------------- entry: experts */
-enum { PIECE = 8, STRIP = 2 };
+enum { SPAN = 28, MANY = 64 }; /* blocks of outputs that are read in one run; rows */
 typedef struct {
     const matrix *m; /* gate, up and down of each expert */
-    int64_t rows, hidden;
+    int64_t rows, hidden, strip;
     pairs pairs;
     float **inner; /* (pairs) silu(gate) * up */
     const row *x, *mid;
-    const int64_t (*pieces)[2]; /* expert and first block */
+    const int64_t (*pieces)[2]; /* expert and first block; after the last one the last again */
     float *out;
 } mixture;
 
@@ -345,41 +345,73 @@ static void gather(const mixture *x, const row *from, int64_t pair, int some, in
     for (int i = 0; i < some; i++) to[i] = from[by_owner ? x->pairs.owner[pair + i] : pair + i];
 }
 
+/* Ask memory for the beginning of what is read after the next tile: tiles ask only for what follows in the same weight. */
+static void announce(const matrix *m, int64_t block) {
+    const char *from = (const char *)m->weight + block * BLOCK * padded(m->k) / (m->kind == INT4 ? 2 : 1);
+    for (int64_t at = 0; at < AHEAD && m->kind != BF16; at += 64) __builtin_prefetch(from + at);
+}
+
+/* Some rows of an expert and `count` blocks of outputs, at most SPAN: all gates first, so that weights are read in runs.
+ * `next` is what comes then, or NULL where weights are in the cache. */
+static void inner_rows(const mixture *x, int64_t e, int64_t b, int64_t count, int64_t pair, int some, const int64_t *next) {
+    float gate[SPAN][ROWS][BLOCK], up[ROWS][BLOCK];
+    row rows[ROWS];
+    const matrix *m = x->m + 3 * e;
+    gather(x, x->x, pair, some, 1, rows);
+    for (int64_t i = 0; i < count; i++) {
+        if (next && i == count - 1) announce(m + 1, b);
+        now->tile(m, b + i, rows, some, gate[i]);
+    }
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t first = (b + i) * BLOCK, left = m->n - first < BLOCK ? m->n - first : BLOCK;
+        if (next && i == count - 1) announce(x->m + 3 * next[0], next[1]);
+        now->tile(m + 1, b + i, rows, some, up);
+        now->gate(gate[i], up, some);
+        for (int r = 0; r < some; r++) memcpy(x->inner[pair + r] + first, gate[i][r], left * sizeof(float));
+    }
+}
+
+static int64_t rows_of(const mixture *x, int64_t e) { return x->pairs.first[e + 1] - x->pairs.first[e]; }
+
 static void inner_chunk(const void *job, long chunk) {
     const mixture *x = job;
-    int64_t e = x->pieces[chunk][0], first = x->pieces[chunk][1], blocks = blocks_of(x->m[3 * e].n);
-    for (int64_t b = first; b < blocks && b < first + PIECE; b++)
-        for (int64_t pair = x->pairs.first[e]; pair < x->pairs.first[e + 1]; pair += ROWS) {
-            float gate[ROWS][BLOCK], up[ROWS][BLOCK];
-            row rows[ROWS];
-            int some = x->pairs.first[e + 1] - pair < ROWS ? x->pairs.first[e + 1] - pair : ROWS;
-            int64_t left = x->m[3 * e].n - b * BLOCK;
-            gather(x, x->x, pair, some, 1, rows);
-            now->tile(x->m + 3 * e, b, rows, some, gate);
-            now->tile(x->m + 3 * e + 1, b, rows, some, up);
-            now->gate(gate, up, some);
-            for (int i = 0; i < some; i++)
-                memcpy(x->inner[pair + i] + b * BLOCK, gate[i], (left < BLOCK ? left : BLOCK) * sizeof(float));
+    const int64_t *piece = x->pieces[chunk], e = piece[0], rows = rows_of(x, e), pair = x->pairs.first[e];
+    const int64_t left = blocks_of(x->m[3 * e].n) - piece[1], count = left < SPAN ? left : SPAN;
+    if (rows <= ROWS) inner_rows(x, e, piece[1], count, pair, rows, x->pieces[chunk + 1]);
+    for (int64_t b = 0; b < count && rows > ROWS; b++)
+        for (int64_t r = 0; r < rows; r += ROWS)
+            inner_rows(x, e, piece[1] + b, 1, pair + r, rows - r < ROWS ? rows - r : ROWS, NULL);
+}
+
+/* what an expert adds to a block of outputs */
+static void outer_block(const mixture *x, int64_t e, int64_t b) {
+    const matrix *m = x->m + 3 * e + 2;
+    const int64_t first = b * BLOCK, count = x->hidden - first < BLOCK ? x->hidden - first : BLOCK, end = x->pairs.first[e + 1];
+    for (int64_t pair = x->pairs.first[e]; pair < end; pair += ROWS) {
+        float part[ROWS][BLOCK];
+        row rows[ROWS];
+        const int some = end - pair < ROWS ? end - pair : ROWS;
+        gather(x, x->mid, pair, some, 0, rows);
+        now->tile(m, b, rows, some, part);
+        for (int i = 0; i < some; i++) {
+            float *out = x->out + x->pairs.owner[pair + i] * x->hidden + first;
+            for (int64_t c = 0; c < count; c++) out[c] += x->pairs.weight[pair + i] * part[i][c];
         }
+    }
 }
 
 static void outer_chunk(const void *job, long chunk) {
     const mixture *x = job;
-    for (int64_t b = chunk * STRIP; b < blocks_of(x->hidden) && b < (chunk + 1) * STRIP; b++) {
-        int64_t first = b * BLOCK, count = x->hidden - first < BLOCK ? x->hidden - first : BLOCK;
-        for (int64_t r = 0; r < x->rows; r++) memset(x->out + r * x->hidden + first, 0, count * sizeof(float));
-        for (int64_t e = 0; e < x->pairs.experts; e++)
-            for (int64_t pair = x->pairs.first[e]; pair < x->pairs.first[e + 1]; pair += ROWS) {
-                float part[ROWS][BLOCK];
-                row rows[ROWS];
-                int some = x->pairs.first[e + 1] - pair < ROWS ? x->pairs.first[e + 1] - pair : ROWS;
-                gather(x, x->mid, pair, some, 0, rows);
-                now->tile(x->m + 3 * e + 2, b, rows, some, part);
-                for (int i = 0; i < some; i++) {
-                    float *out = x->out + x->pairs.owner[pair + i] * x->hidden + first;
-                    for (int64_t c = 0; c < count; c++) out[c] += x->pairs.weight[pair + i] * part[i][c];
-                }
-            }
+    const int64_t blocks = blocks_of(x->hidden), begin = chunk * x->strip, most = begin + x->strip;
+    const int64_t end = most < blocks ? most : blocks, last = end * BLOCK < x->hidden ? end * BLOCK : x->hidden;
+    for (int64_t r = 0; r < x->rows; r++)
+        memset(x->out + r * x->hidden + begin * BLOCK, 0, (last - begin * BLOCK) * sizeof(float));
+    for (int64_t e = 0, next; e < x->pairs.experts; e = next) {
+        for (next = e + 1; next < x->pairs.experts && !rows_of(x, next); next++) {}
+        for (int64_t b = begin; b < end && rows_of(x, e); b++) {
+            if (b == end - 1 && rows_of(x, e) <= ROWS && next < x->pairs.experts) announce(x->m + 3 * next + 2, begin);
+            outer_block(x, e, b);
+        }
     }
 }
 
@@ -410,26 +442,28 @@ API int folio_experts(const matrix *m, int64_t experts, int64_t shared, const fl
     int64_t most = 0, pieces = 0, kind = m->kind;
     size_t floats = 0;
     for (int64_t e = 0; e < p.experts; e++)
-        most += blocks_of(m[3 * e].n) / PIECE + 1, floats += (p.first[e + 1] - p.first[e]) * m[3 * e].n;
-    int64_t *widths = malloc((p.count + 2 * most) * sizeof(int64_t)), *piece = widths + p.count;
+        most += blocks_of(m[3 * e].n) / SPAN + 1, floats += (p.first[e + 1] - p.first[e]) * m[3 * e].n;
+    int64_t *widths = malloc((p.count + 2 * most + 2) * sizeof(int64_t)), *piece = widths + p.count;
     float **inner = malloc(p.count * sizeof(float *) + floats * sizeof(float) + 64), *place = (float *)(inner + p.count);
     row *in = new_rows(kind, m->k, NULL, rows), *mid = NULL;
     if (inner && in && widths) {
         for (int64_t e = 0; e < p.experts; e++) {
             for (int64_t at = p.first[e]; at < p.first[e + 1]; at++, place += widths[at - 1])
                 inner[at] = place, widths[at] = m[3 * e].n;
-            for (int64_t b = 0; p.first[e] < p.first[e + 1] && b < blocks_of(m[3 * e].n); b += PIECE, pieces++)
+            for (int64_t b = 0; p.first[e] < p.first[e + 1] && b < blocks_of(m[3 * e].n); b += SPAN, pieces++)
                 piece[2 * pieces] = e, piece[2 * pieces + 1] = b;
         }
+        if (pieces) memcpy(piece + 2 * pieces, piece + 2 * pieces - 2, 2 * sizeof(int64_t));
         mid = new_rows(kind, 0, widths, p.count);
     }
-    mixture job = {m, rows, m->k, p, inner, in, mid, (const int64_t(*)[2])piece, out};
+    const int64_t blocks = blocks_of(m->k), strip = rows > MANY ? 2 : blocks / (4 * threads) + 1; /* sums of many fill the cache */
+    mixture job = {m, rows, m->k, strip, p, inner, in, mid, (const int64_t(*)[2])piece, out};
     if (mid) {
         parallel(prepare_chunk, &(quantising){x, m->k, kind, rows, NULL, NULL, in}, blocks_of(2 * rows), threads);
         parallel(inner_chunk, &job, pieces, threads);
         quantising middle = {NULL, 0, kind, p.count, widths, (const float *const *)inner, mid};
         parallel(prepare_chunk, &middle, blocks_of(2 * p.count), threads);
-        parallel(outer_chunk, &job, (blocks_of(job.hidden) + STRIP - 1) / STRIP, threads);
+        parallel(outer_chunk, &job, (blocks + strip - 1) / strip, threads);
     }
     int failed = mid ? 0 : -1;
     free(mid), free(in), free(inner), free(widths), free(p.first);
@@ -567,6 +601,7 @@ typedef int32_t N(vi) __attribute__((vector_size(4 * LANES)));
 typedef uint32_t N(vu) __attribute__((vector_size(4 * LANES)));
 typedef float N(vf) __attribute__((vector_size(4 * LANES)));
 typedef uint16_t N(vh) __attribute__((vector_size(2 * LANES)));
+typedef int8_t N(vb) __attribute__((vector_size(LANES)));
 
 INLINE N(vu) N(load)(const void *from) { N(vu) x; memcpy(&x, from, sizeof x); return x; }
 INLINE N(vf) N(loadf)(const float *from) { N(vf) x; memcpy(&x, from, sizeof x); return x; }
@@ -582,6 +617,16 @@ INLINE float N(sum)(N(vf) x) {
     for (int half = LANES / 2; half; half /= 2)
         for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
     return total + lanes[0];
+}
+
+INLINE N(vf) N(larger)(N(vf) a, N(vf) b) {
+    const N(vi) first = a > b;
+    return (N(vf))((first & (N(vi))a) | (~first & (N(vi))b));
+}
+INLINE float N(most)(N(vf) x) {
+    float most = x[0];
+    for (int i = 1; i < LANES; i++) most = x[i] > most ? x[i] : most;
+    return most;
 }
 
 INLINE void N(sum4)(const N(vf) *x, float *out) { /* the sums of four vectors */
@@ -629,17 +674,24 @@ INLINE N(vi) N(dot)(N(vi) acc, N(vu) w, const int8_t *x, const int nibble) {
 #define BIAS 128
 #endif
 
+/* Ask memory for what comes after this line. Many rows compute long enough for the lines to be pushed out of the innermost
+ * cache again: they ask for them twice. */
+INLINE void N(ahead)(const char *line, const int rows) {
+    if (rows < 8) __builtin_prefetch(line + AHEAD);
+    else __builtin_prefetch(line + AHEAD / 4), __builtin_prefetch(line + 2 * AHEAD, 0, 2);
+}
+
 INLINE void N(int8_rows)(const matrix *m, int64_t block, const row *x, const int rows, float (*out)[BLOCK]) {
     const int64_t steps = padded(m->k) / 4;
     const char *w = (const char *)m->weight + block * steps * 64;
     const float *scale = (const float *)m->scale + block * BLOCK;
     enum { MOST = 32 };
-    const int ways = rows * PARTS >= 4 ? 1 : 4 / (rows * PARTS); /* sums apart, or each waits for the one before */
+    const int ways = rows * PARTS >= 4 ? 1 : rows * PARTS >= 2 ? 2 : 4; /* sums apart, or each waits for the one before */
     N(vi) acc[MOST] = {{0}};
     for (int64_t s = 0; s < steps; s += ways)
         UNROLL for (int way = 0; way < ways; way++) {
             const char *line = w + (s + way) * 64;
-            __builtin_prefetch(line + 4096);
+            N(ahead)(line, rows);
             UNROLL for (int p = 0; p < PARTS; p++) {
                 N(vu) part = N(load)(line + p * 4 * LANES);
                 UNROLL for (int r = 0; r < rows; r++) {
@@ -667,7 +719,7 @@ INLINE void N(int4_rows)(const matrix *m, int64_t block, const row *x, const int
         UNROLL for (int r = 0; r < rows; r++)
             UNROLL for (int p = 0; p < PARTS; p++) acc[r * PARTS + p] = (N(vi)){0} - 8 * x[r].sum[g];
         UNROLL for (int line = 0; line < 4; line++) {
-            __builtin_prefetch(w + 64 * line + 4096);
+            N(ahead)(w + 64 * line, 1);
             UNROLL for (int p = 0; p < PARTS; p++) {
                 N(vu) both = N(load)(w + 64 * line + p * 4 * LANES);
                 N(vu) low = both & 0x0f0f0f0f, high = both >> 4 & 0x0f0f0f0f;
@@ -754,11 +806,11 @@ INLINE void N(bf16_rows)(const matrix *m, int64_t block, const row *x, const int
 static void N(tile)(const matrix *m, int64_t block, const row *x, int rows, float (*out)[BLOCK]) {
     const int most = LANES == 16 && m->kind != BF16 ? 8 : LANES == 4 ? 2 : 4; /* what the registers hold */
     for (int some; rows > 0; rows -= some, x += some, out += some) {
-        some = rows < 2 ? 1 : rows < 4 ? 2 : rows < 8 ? 4 : 8;
+        some = rows < 4 ? rows : rows < 8 ? 4 : 8;
         some = some < most ? some : most;
-        if (m->kind == INT8) switch (some) { EACH(int8_rows, 1) EACH(int8_rows, 2) EACH(int8_rows, 4) EIGHT(int8_rows) }
-        else if (m->kind == INT4) switch (some) { EACH(int4_rows, 1) EACH(int4_rows, 2) EACH(int4_rows, 4) EIGHT(int4_rows) }
-        else switch (some) { EACH(bf16_rows, 1) EACH(bf16_rows, 2) EACH(bf16_rows, 4) }
+        if (m->kind == INT8) switch (some) { EACH(int8_rows, 1) EACH(int8_rows, 2) EACH(int8_rows, 3) EACH(int8_rows, 4) EIGHT(int8_rows) }
+        else if (m->kind == INT4) switch (some) { EACH(int4_rows, 1) EACH(int4_rows, 2) EACH(int4_rows, 3) EACH(int4_rows, 4) EIGHT(int4_rows) }
+        else switch (some) { EACH(bf16_rows, 1) EACH(bf16_rows, 2) EACH(bf16_rows, 3) EACH(bf16_rows, 4) }
     }
 }
 #undef EACH
@@ -775,11 +827,22 @@ static void N(prepare)(int64_t kind, const float *x, int64_t k, row *to) {
     int8_t *data = (int8_t *)to->data;
     for (int64_t g = 0; g < wide / group; g++) {
         const int64_t start = g * group, end = start + group < k ? start + group : k;
-        float most = 0;
-        for (int64_t i = start; i < end; i++) most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
-        const float levels = most > 0 ? 127.0f / most : 0;
+        int64_t i = start;
+        N(vf) largest = {0};
+        for (; i + LANES <= end; i += LANES) largest = N(larger)(largest, (N(vf))((N(vu))N(loadf)(x + i) & 0x7fffffff));
+        float most = N(most)(largest);
+        for (; i < end; i++) most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
+        const float levels = most > 0 ? 127.0f / most : 0, magic = 12582912.0f; /* adding 1.5 * 2^23 rounds */
+        N(vi) sums = {0};
+        for (i = start; i + LANES <= end; i += LANES) {
+            N(vi) whole = __builtin_convertvector((N(loadf)(x + i) * levels + magic) - magic, N(vi));
+            N(vb) narrow = __builtin_convertvector(whole, N(vb));
+            memcpy(data + i, &narrow, sizeof narrow);
+            sums += whole;
+        }
         int32_t sum = 0;
-        for (int64_t i = start; i < end; i++) sum += data[i] = (int8_t)(int32_t)rintf(x[i] * levels);
+        for (int lane = 0; lane < LANES; lane++) sum += sums[lane];
+        for (; i < end; i++) sum += data[i] = (int8_t)(int32_t)rintf(x[i] * levels);
         memset(data + end, 0, start + group - end);
         ((float *)to->scale)[g] = most / 127.0f;
         ((int32_t *)to->sum)[g] = sum;
@@ -813,32 +876,66 @@ INLINE N(vf) N(element)(const char *from, const int is_float, int64_t at) {
     return is_float ? N(loadf)((const float *)from + at) : N(widen)((const uint16_t *)from + at);
 }
 
+INLINE void N(coming)(const char *from, int64_t bytes) { /* asks memory for a row of the cache */
+    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(from + at);
+}
+
+/* the products of q with `count` keys; asks memory for the values of the same positions */
+INLINE void N(scores)(const float *q, const char *k, const char *v, const int is_float, int64_t count, int64_t dim, float *to) {
+    const int64_t bytes = dim * (is_float ? 4 : 2);
+    int64_t j = 0;
+    for (; j + 4 <= count; j += 4) {
+        N(vf) acc[4] = {{0}};
+        N(coming)(v + j * bytes, 4 * bytes);
+        for (int64_t d = 0; d < dim; d += LANES) {
+            const N(vf) part = N(loadf)(q + d);
+            UNROLL for (int i = 0; i < 4; i++) acc[i] += part * N(element)(k, is_float, (j + i) * dim + d);
+        }
+        N(sum4)(acc, to + j);
+    }
+    for (; j < count; j++) {
+        N(vf) acc = {0};
+        for (int64_t d = 0; d < dim; d += LANES) acc += N(loadf)(q + d) * N(element)(k, is_float, j * dim + d);
+        to[j] = N(sum)(acc);
+    }
+}
+
+/* some elements of out = out * shrink + weights · values; asks memory for the keys that come next */
+INLINE void N(mix)(const float *weights, const char *v, const char *next, const int is_float, int64_t count, int64_t dim,
+                   float shrink, const int vectors, float *out) {
+    N(vf) acc[8];
+    UNROLL for (int p = 0; p < vectors; p++) acc[p] = N(loadf)(out + p * LANES) * N(splat)(shrink);
+    for (int64_t j = 0; j < count; j++) {
+        const N(vf) weight = N(splat)(weights[j]);
+        N(coming)(next + j * dim * (is_float ? 4 : 2), vectors * LANES * (is_float ? 4 : 2));
+        UNROLL for (int p = 0; p < vectors; p++) acc[p] += weight * N(element)(v, is_float, j * dim + p * LANES);
+    }
+    UNROLL for (int p = 0; p < vectors; p++) memcpy(out + p * LANES, &acc[p], sizeof acc[p]);
+}
+
 /* softmax(q · keys) · values, 64 keys at a time with a running maximum; q is scaled already */
 INLINE void N(attend_as)(const float *q, const char *k, const char *v, const int is_float, int64_t seen, int64_t dim,
                          float *out) {
+    const int64_t size = is_float ? 4 : 2;
     float best = -INFINITY, total = 0;
     memset(out, 0, dim * sizeof(float));
-    for (int64_t start = 0; start < seen; start += KEYS) {
+    for (int64_t start = 0; start < seen; start += KEYS, k += KEYS * dim * size, v += KEYS * dim * size) {
         const int64_t count = seen - start < KEYS ? seen - start : KEYS;
+        const char *next = seen - start > KEYS ? k + KEYS * dim * size : k;
         float scores[KEYS], most = best;
-        for (int64_t j = 0; j < count; j++) {
-            N(vf) acc = {0};
-            for (int64_t d = 0; d < dim; d += LANES) acc += N(loadf)(q + d) * N(element)(k, is_float, (start + j) * dim + d);
-            scores[j] = N(sum)(acc);
-            most = scores[j] > most ? scores[j] : most;
-        }
+        N(scores)(q, k, v, is_float, count, dim, scores);
+        for (int64_t j = count; j < KEYS; j++) scores[j] = -INFINITY;
+        N(vf) largest = N(loadf)(scores);
+        for (int64_t j = LANES; j < KEYS; j += LANES) largest = N(larger)(largest, N(loadf)(scores + j));
+        most = N(most)(largest) > most ? N(most)(largest) : most;
         const float shrink = N(exponential)(best - most);
-        for (int64_t j = 0; j < count; j++) scores[j] = N(exponential)(scores[j] - most);
+        for (int64_t j = 0; j < KEYS; j++) scores[j] = N(exponential)(scores[j] - most);
         total *= shrink, best = most;
         for (int64_t j = 0; j < count; j++) total += scores[j];
-        for (int64_t d = 0; d < dim; d += BLOCK) {
-            N(vf) acc[PARTS];
-            UNROLL for (int p = 0; p < PARTS; p++) acc[p] = N(loadf)(out + d + p * LANES) * N(splat)(shrink);
-            for (int64_t j = 0; j < count; j++)
-                UNROLL for (int p = 0; p < PARTS; p++)
-                    acc[p] += N(splat)(scores[j]) * N(element)(v, is_float, (start + j) * dim + d + p * LANES);
-            memcpy(out + d, acc, sizeof acc);
-        }
+        int64_t d = 0;
+        for (; d + 8 * LANES <= dim; d += 8 * LANES)
+            N(mix)(scores, v + d * size, next + d * size, is_float, count, dim, shrink, 8, out + d);
+        for (; d < dim; d += BLOCK) N(mix)(scores, v + d * size, next + d * size, is_float, count, dim, shrink, PARTS, out + d);
     }
     for (int64_t d = 0; d < dim; d++) out[d] /= total;
 }
@@ -865,7 +962,11 @@ static void N(norm)(const float *x, const void *weight, int is_float, float *out
     float squares = N(sum)(acc);
     for (int64_t i = whole; i < n; i++) squares += x[i] * x[i];
     const float factor = 1.0f / sqrtf(squares / n + eps);
-    for (int64_t i = 0; i < n; i++) out[i] = x[i] * factor * number(weight, is_float, i);
+    for (int64_t i = 0; i < whole; i += LANES) {
+        const N(vf) normal = N(loadf)(x + i) * factor * N(element)(weight, is_float, i);
+        memcpy(out + i, &normal, sizeof normal);
+    }
+    for (int64_t i = whole; i < n; i++) out[i] = x[i] * factor * number(weight, is_float, i);
 }
 
 /* one group of at most GROUP weights to 4-bit integers + 8; of the scales that layout.py tries, the one with least error */
