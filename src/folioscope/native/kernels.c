@@ -35,7 +35,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
-enum { BLOCK = 16, GROUP = 32, ROWS = 8, KEYS = 64, AHEAD = 4096 };
+enum { BLOCK = 16, GROUP = 32, ROWS = 8, KEYS = 64, PAGE = 4096 };
 
 typedef struct { /* one row of activations, as the tiles read it: padded with zeros to a multiple of GROUP */
     const void *data;
@@ -348,7 +348,8 @@ static void gather(const mixture *x, const row *from, int64_t pair, int some, in
 /* Ask memory for the beginning of what is read after the next tile: tiles ask only for what follows in the same weight. */
 static void announce(const matrix *m, int64_t block) {
     const char *from = (const char *)m->weight + block * BLOCK * padded(m->k) / (m->kind == INT4 ? 2 : 1);
-    for (int64_t at = 0; at < AHEAD && m->kind != BF16; at += 64) __builtin_prefetch(from + at);
+    for (int64_t at = 0; at < PAGE && m->kind != BF16; at += 64) __builtin_prefetch(from + at);
+    __builtin_prefetch(from + PAGE), __builtin_prefetch(from + 2 * PAGE);
 }
 
 /* Some rows of an expert and `count` blocks of outputs, at most SPAN: all gates first, so that weights are read in runs.
@@ -674,11 +675,10 @@ INLINE N(vi) N(dot)(N(vi) acc, N(vu) w, const int8_t *x, const int nibble) {
 #define BIAS 128
 #endif
 
-/* Ask memory for what comes after this line. Many rows compute long enough for the lines to be pushed out of the innermost
- * cache again: they ask for them twice. */
-INLINE void N(ahead)(const char *line, const int rows) {
-    if (rows < 8) __builtin_prefetch(line + AHEAD);
-    else __builtin_prefetch(line + AHEAD / 4), __builtin_prefetch(line + 2 * AHEAD, 0, 2);
+/* Processors fetch what follows within a page by themselves. Where one begins, ask for one that comes later, since looking
+ * up its address takes time. */
+INLINE void N(page_ahead)(const char *line) {
+    if (((uintptr_t)line & (PAGE - 64)) == 0) __builtin_prefetch(line + 3 * PAGE);
 }
 
 INLINE void N(int8_rows)(const matrix *m, int64_t block, const row *x, const int rows, float (*out)[BLOCK]) {
@@ -691,7 +691,8 @@ INLINE void N(int8_rows)(const matrix *m, int64_t block, const row *x, const int
     for (int64_t s = 0; s < steps; s += ways)
         UNROLL for (int way = 0; way < ways; way++) {
             const char *line = w + (s + way) * 64;
-            N(ahead)(line, rows);
+            N(page_ahead)(line);
+            if (rows >= 8) __builtin_prefetch(line + 2 * PAGE, 0, 2); /* as long as that takes, each line is worth asking for */
             UNROLL for (int p = 0; p < PARTS; p++) {
                 N(vu) part = N(load)(line + p * 4 * LANES);
                 UNROLL for (int r = 0; r < rows; r++) {
@@ -719,7 +720,7 @@ INLINE void N(int4_rows)(const matrix *m, int64_t block, const row *x, const int
         UNROLL for (int r = 0; r < rows; r++)
             UNROLL for (int p = 0; p < PARTS; p++) acc[r * PARTS + p] = (N(vi)){0} - 8 * x[r].sum[g];
         UNROLL for (int line = 0; line < 4; line++) {
-            N(ahead)(w + 64 * line, 1);
+            N(page_ahead)(w + 64 * line), __builtin_prefetch(w + 64 * line + PAGE);
             UNROLL for (int p = 0; p < PARTS; p++) {
                 N(vu) both = N(load)(w + 64 * line + p * 4 * LANES);
                 N(vu) low = both & 0x0f0f0f0f, high = both >> 4 & 0x0f0f0f0f;
