@@ -7,7 +7,8 @@ int4 multiplies by bfloat16 activations, which `_weight_int4pack_mm_for_cpu` doe
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +17,25 @@ from torch import Tensor
 from folioscope.native import Weight
 from folioscope.native.layout import GROUP, integers, padded
 
-FEW = 16
-"""Rows from which an int4 weight is widened once for all of them."""
+LEVELS = torch.tensor(127.0)
+LEAST = 1e-30
+"""In place of a row's largest value if that is 0."""
+
+
+class Inputs(NamedTuple):
+    """Rows of activations, ready to be multiplied by any weight of one kind and width.
+
+    Attributes:
+        values: (R, K): for int8 the integers -127..127, in floats; for int4 bfloat16.
+        unit: (R, 1) what such an integer stands for; of no use to int4.
+    """
+
+    values: Tensor
+    unit: Tensor
+
+    def rows(self) -> list[Inputs]:
+        """Each row by itself."""
+        return [Inputs(*parts) for parts in zip(self.values.split(1), self.unit.split(1), strict=True)]
 
 
 class Product:
@@ -48,22 +66,34 @@ class Product:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(R, rows) float32 of x (R, columns)."""
-        x = F.pad(x.float(), (0, self.wide[1] - self.columns))
-        return (self._int4(x) if self.kind == "int4" else self._int8(x))[:, : self.rows]
+        return self.times(self.prepared(x))
 
-    def _int8(self, x: Tensor) -> Tensor:
-        most = x.abs().amax(dim=1, keepdim=True)  # (R, 1)
-        levels = torch.where(most > 0, 127 / most, 0)
-        whole = (x * levels).round()  # integers of -127..127
+    def prepared(self, x: Tensor) -> Inputs:
+        """x (R, columns) as every product of this kind and so many columns takes it."""
+        x = x.float()
+        if self.wide[1] != self.columns:
+            x = F.pad(x, (0, self.wide[1] - self.columns))
+        if self.kind == "int4":
+            return Inputs(x.bfloat16(), x)
+        most = x.abs().amax(dim=1, keepdim=True).clamp_(min=LEAST)  # (R, 1)
+        return Inputs((x * (LEVELS / most)).round_(), most / LEVELS)
+
+    def times(self, inputs: Inputs) -> Tensor:
+        """(R, rows) float32 of R inputs."""
+        out = self._int4(inputs) if self.kind == "int4" else self._int8(inputs)
+        return out if self.wide[0] == self.rows else out[:, : self.rows]
+
+    def _int8(self, inputs: Inputs) -> Tensor:
         if uses_fbgemm():
-            dequantised = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
-            return dequantised(whole, 1.0, 128, self.packed) * (most / 127)
-        return torch.ops.aten._int_mm(whole.to(torch.int8), self.packed).float() * (most / 127 * self.scale)
+            dequantised = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default
+            return dequantised(inputs.values, 1.0, 128, self.packed).mul_(inputs.unit)
+        return torch.ops.aten._int_mm(inputs.values.to(torch.int8), self.packed).float() * (inputs.unit * self.scale)
 
-    def _int4(self, x: Tensor) -> Tensor:
-        return torch.ops.aten._weight_int4pack_mm_for_cpu(x.bfloat16(), self.packed[0], GROUP, self.packed[1]).float()
+    def _int4(self, inputs: Inputs) -> Tensor:
+        return torch.ops.aten._weight_int4pack_mm_for_cpu(inputs.values, self.packed[0], GROUP, self.packed[1]).float()
 
 
+@cache
 def uses_fbgemm() -> bool:
     """Whether fbgemm multiplies bytes exactly here: without VNNI it adds two products in 16 bits, which overflow."""
     return "fbgemm" in torch.backends.quantized.supported_engines and torch.cpu._is_vnni_supported()

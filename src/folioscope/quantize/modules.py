@@ -7,7 +7,7 @@ its forward. Between the modules activations are float32, whatever the weights a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ from folioscope.model.moe import MoE, SwiGLU
 from folioscope.native.layout import Kind, pack, packed_shapes, unpacked
 from folioscope.native.memory import Arena
 from folioscope.native.step import Block, Plan, Sizes, step
-from folioscope.native.torch_path import Product
+from folioscope.native.torch_path import Inputs, Product
 
 
 class PackedLinear(nn.Module):
@@ -71,9 +71,15 @@ class PackedLinear(nn.Module):
 
     def settle(self) -> None:
         """Without the kernels: what stock operators need takes the place of the weight."""
-        if not native.available() and self._product is None:
+        if not native.available():
+            self.product()
+
+    def product(self) -> Product:
+        """The layer for stock operators, in place of its weight."""
+        if self._product is None:
             self._product = Product(self.packed)
             self.weight = self.scale = torch.empty(0)
+        return self._product
 
     def widened(self) -> Tensor:
         """The weight (outputs, inputs) float32 that this layer multiplies with."""
@@ -146,11 +152,19 @@ class PackedSwiGLU(Banked, SwiGLU):
     """A gated network of one call, which is a mixture of the one expert that every row has."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not runs_natively(self.gate_proj, x):
-            return super().forward(x)
         rows = x.flatten(0, -2)  # (N, hidden)
+        first: Any = self.gate_proj
+        if not runs_natively(first, x):
+            stock = isinstance(first, PackedLinear) and not native.available()
+            return self.stock(first.product().prepared(rows)).view(x.shape) if stock else super().forward(x)
         nobody = torch.empty(len(rows), 0, dtype=torch.int64), torch.empty(len(rows), 0)
         return native.experts(self.whole(), True, rows, *nobody).view(x.shape)
+
+    def stock(self, inputs: Inputs) -> Tensor:
+        """(N, hidden) of N inputs, from stock operators."""
+        layers: Any = self
+        inner = F.silu(layers.gate_proj.product().times(inputs)) * layers.up_proj.product().times(inputs)
+        return layers.down_proj(inner)
 
     def whole(self) -> native.Bank:
         return self.bank("all", self.gate_proj, self.up_proj, self.down_proj)
@@ -160,11 +174,24 @@ class PackedMoE(Banked, MoE):
     """A mixture of experts, the shared ones included, of one call."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not runs_natively(self.shared_experts.gate_proj, x):
-            return super().forward(x)
         rows = x.flatten(0, -2)  # (N, hidden)
+        if not runs_natively(self.shared_experts.gate_proj, x):
+            alone = len(rows) == 1 and isinstance(self.shared_experts.gate_proj, PackedLinear)
+            return self._alone(rows).view(x.shape) if alone and not native.available() else super().forward(x)
         weights, ids = self.gate(rows)  # (N, k)
         return native.experts(self.whole(), True, rows, ids, weights).view(x.shape)
+
+    def _alone(self, row: Tensor) -> Tensor:
+        """(1, hidden) of one row from few stock operators: what is done to it for all of its experts is done once."""
+        weights, ids = self.gate(row)  # (1, k)
+        chosen: list[Any] = [self.experts[expert] for expert in ids[0].tolist()]
+        first, shared = chosen[0], cast(PackedSwiGLU, self.shared_experts)
+        inputs = first.gate_proj.product().prepared(row)
+        gate = torch.cat([one.gate_proj.product().times(inputs) for one in chosen])  # (k, width)
+        up = torch.cat([one.up_proj.product().times(inputs) for one in chosen])
+        inner = first.down_proj.product().prepared(F.silu(gate) * up).rows()
+        outputs = [one.down_proj.product().times(mine) for one, mine in zip(chosen, inner, strict=True)]
+        return weights @ torch.cat(outputs) + shared.stock(inputs)
 
     def whole(self) -> native.Bank:
         if self._banks is not None and "all" in self._banks:
@@ -179,19 +206,23 @@ class PackedDecoder(Banked, Decoder):
     _plan: Plan | None = None
 
     def forward(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
-        if cache is None or x.shape[1] != 1 or not self._steps(x):
+        first: Any = self.blocks[0]
+        if cache is None or x.shape[1] != 1 or not runs_natively(first.self_attn.q_proj, x):
+            return super().forward(x, cache)
+        self._plan = self._plan or self._planned()
+        if self._plan is None:
             return super().forward(x, cache)
         positions = cache.positions(1)  # (B, 1)
         cos, sin = rotary_table(positions, self.config, torch.float32)  # (B, 1, 1, hd) each
-        self._plan = self._plan or Plan(list(map(_weights, self.blocks)), self._sizes())
         turn = cos[:, 0, 0], sin[:, 0, 0]
         return self.norm(step(self._plan, x[:, 0], turn, cache.keys, cache.values, positions[:, 0]))[:, None]
 
-    def _steps(self, x: Tensor) -> bool:
-        """Whether the kernels know everything that happens in the blocks."""
-        first: Any = self.blocks[0]
+    def _planned(self) -> Plan | None:
+        """The blocks for the kernels; None if something happens in them that the kernels do not know."""
         dtypes = {weight.dtype for name, weight in self.blocks.named_parameters() if "norm" in name or "gate.w" in name}
-        return self.config.head_dim % 16 == 0 and len(dtypes) == 1 and runs_natively(first.self_attn.q_proj, x)
+        if self.config.head_dim % 16 or len(dtypes) != 1:
+            return None
+        return Plan(list(map(_weights, self.blocks)), self._sizes())
 
     def _sizes(self) -> Sizes:
         config = self.config
@@ -222,7 +253,7 @@ class PackedNorm(RMSNorm):
     def forward(self, x: Tensor) -> Tensor:
         if runs_natively(self, x):
             return native.norm(x, self.weight, self.eps)
-        return super().forward(x)
+        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps)
 
 
 class WideEmbedding(nn.Embedding):
