@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
+from folioscope.masks import Mask
 from folioscope.segment import EMBEDDED, Scene, Segmenter
 from folioscope.vision.linear import multiplies_integers, packs
 
 PHOTOS = sorted((ROOT / "examples" / "photos").glob("*.jpg"))
-IOU = {"bfloat16": 0.98, "int8": 0.98}
+MEAN, LEAST = {"bfloat16": 0.995, "int8": 0.99}, 0.98
+"""Of all masks; of the one that each click gives unless asked for more."""
+
 CLICKS = [(x, y) for x in (0.3, 0.5, 0.7) for y in (0.3, 0.5, 0.7)]
 
 pytestmark = [
@@ -19,16 +22,20 @@ pytestmark = [
 ]
 
 
-def cut_out(segmenter: Segmenter, scene: Scene) -> list[np.ndarray]:
+def cut_out(segmenter: Segmenter, scene: Scene) -> list[list[Mask]]:
+    """Of each click, the masks it may mean."""
     width, height = scene.frame.size
-    return [
-        mask.array
-        for x, y in CLICKS
-        for mask in segmenter.predict(scene, points=[[x * width, y * height]], multimask=True)
-    ]
+    return [segmenter.predict(scene, points=[[x * width, y * height]], multimask=True) for x, y in CLICKS]
 
 
-@pytest.mark.parametrize("dtype", IOU)
+def overlaps(wanted: list[Mask], found: list[Mask]) -> list[float]:
+    """IoU of each of a click's masks, the best of those wanted first."""
+    order = np.argsort([-mask.score for mask in wanted])
+    pairs = [(wanted[i].array, found[i].array) for i in order]
+    return [(a & b).sum() / max(1, (a | b).sum()) for a, b in pairs]
+
+
+@pytest.mark.parametrize("dtype", MEAN)
 def test_masks_are_those_of_float32(dtype: str) -> None:
     if dtype == "int8" and not multiplies_integers():
         pytest.skip("no instructions for int8 here")
@@ -39,7 +46,8 @@ def test_masks_are_those_of_float32(dtype: str) -> None:
         scene = exact.embed(photo)
         # the mask decoder in float32 for both: only what the encoder changes is compared
         rounded = Scene(other.embed(photo).embedding.float(), scene.frame)
-        pairs = zip(cut_out(exact, scene), cut_out(exact, rounded), strict=True)
-        ious += [(a & b).sum() / max(1, (a | b).sum()) for a, b in pairs]
-    print(dtype, "IoU with float32: mean", np.mean(ious), "least", np.min(ious))
-    assert np.min(ious) >= IOU[dtype]
+        ious += map(overlaps, cut_out(exact, scene), cut_out(exact, rounded))
+    best = np.array(ious)[:, 0]
+    print(dtype, "IoU with float32: mean", np.mean(ious), "least", np.min(ious), "least of the best", best.min())
+    assert np.mean(ious) >= MEAN[dtype]
+    assert best.min() >= LEAST

@@ -75,6 +75,22 @@ def test_image_encoder(path: str, dtype: str, most: float, height: int, width: i
         assert found.is_contiguous()
 
 
+@pytest.mark.parametrize(("integers", "most"), [(False, 0.003), (True, 0.008)])
+@pytest.mark.parametrize(("height", "width", "window"), [(20, 33, 0), (20, 33, 14), (6, 3, 4)])
+def test_attention_kernel(integers: bool, most: float, height: int, width: int, window: int) -> None:
+    """Keys and values far from zero, which integers must not spend their levels on."""
+    if native.kernels() is None:
+        pytest.skip("no kernels of the image encoders here")
+    torch.manual_seed(0)
+    qkv = torch.randn(2, height, width, 3, 4, 32) + torch.tensor([0.0, 3.0, 3.0])[:, None, None]
+    qkv, beyond = qkv.flatten(3).bfloat16(), torch.randn(384).bfloat16()
+    sides = (window or height, window or width)
+    tables = [torch.randn(2 * side - 1, 32).bfloat16() / 4 for side in sides]
+    wanted = attention.attend(qkv.float(), beyond.float(), (tables[0].float(), tables[1].float()), 4, window)
+    found = native.attend(qkv, beyond, (tables[0], tables[1]), 4, sides, integers)
+    assert error(found, wanted) < most
+
+
 @pytest.mark.parametrize(("dtype", "most"), [("float32", FLOAT32), ("bfloat16", BFLOAT16), ("int8", INT8)])
 @pytest.mark.parametrize("side", [4, 6])
 def test_clip(path: str, dtype: str, most: float, side: int) -> None:

@@ -11,7 +11,8 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.c", "bfloat16.c", "vision.c", "masks.c"))
+NAMES = ("kernels", "bfloat16", "map_attention", "vision", "masks")
+SOURCES = tuple(Path(__file__).with_name(f"{name}.c") for name in NAMES)
 HEADERS = tuple(Path(__file__).with_name(name) for name in ("kernels.h", "tiles.h"))
 BUILT = Path(__file__).with_name("_kernels.so")
 """Where a wheel has the library. A checkout has none: there it is compiled into the user's cache when first needed."""

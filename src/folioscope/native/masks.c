@@ -8,7 +8,7 @@
  */
 #include "kernels.h"
 
-#if defined(__x86_64__) && (__clang_major__ >= 9 || __GNUC__ >= 10)
+#if defined(BF16_PRODUCTS)
 #include "tiles.h"
 
 enum { AT_ONCE = 64, VECTORS = AT_ONCE / LANES };

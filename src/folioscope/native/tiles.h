@@ -1,4 +1,4 @@
-/* What the kernels of vision.c, masks.c and bfloat16.c are made of: products in bfloat16 with AVX-512, exponentials, GELU. */
+/* For processors with AVX-512 and its instructions for bfloat16 and bytes: products of both, exponentials, GELU. */
 #include <float.h>
 #include <immintrin.h>
 #include <math.h>
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FAST __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
+#define FAST __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")))
 #define INLINE static inline __attribute__((always_inline)) FAST
 #define UNROLL _Pragma("GCC unroll 16")
 
@@ -25,6 +25,14 @@ INLINE __m512 exp512(__m512 x) { /* x <= 0; relative error 2e-5, below what bflo
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.69314718f));
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
     return _mm512_scalef_ps(p, n);
+}
+
+INLINE __m512 power512(__m512 t, float by) { /* by * 2^t, t <= 0; relative error 7e-5 */
+    const __m512 n = _mm512_roundscale_ps(t, 8), r = _mm512_sub_ps(t, n);
+    __m512 p = _mm512_set1_ps(0.05517157f * by);
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.24261115f * by));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.69326100f * by));
+    return _mm512_scalef_ps(_mm512_fmadd_ps(p, r, _mm512_set1_ps(0.99992807f * by)), n);
 }
 
 INLINE __m512 gelu512(__m512 x) { /* x / 2 (1 + erf(x / sqrt 2)); erf from a polynomial, 5e-5 off at most */
@@ -72,16 +80,67 @@ typedef void (*tile)(const bf16 *, int64_t, const bf16 *, int64_t, float *, int6
 #define ROW_OF(R) {tile_##R##_1, tile_##R##_2, tile_##R##_3, tile_##R##_4}
 static const tile TILES[ROWS][WIDE] = {ROW_OF(1), ROW_OF(2), ROW_OF(3), ROW_OF(4), ROW_OF(5), ROW_OF(6)};
 
+/* calls the tile for each group of rows and of vectors, from row r and vector v on */
+#define OVER_TILES(TABLE, ...)                                                                                         \
+    for (int64_t v = 0; v < vectors; v += WIDE)                                                                        \
+        for (int64_t r = 0; r < rows; r += ROWS)                                                                       \
+            TABLE[(rows - r < ROWS ? rows - r : ROWS) - 1][(vectors - v < WIDE ? vectors - v : WIDE) - 1](__VA_ARGS__);
+
 /* c (rows, 16 * vectors) from a (rows, 2 * pairs) */
 static void product(const bf16 *a, int64_t lda, const bf16 *b, int64_t columns, float *c, int64_t ldc, int64_t rows,
                     int64_t vectors, int64_t pairs, int add) {
-    for (int64_t v = 0; v < vectors; v += WIDE) {
-        const int64_t wide = vectors - v < WIDE ? vectors - v : WIDE;
-        for (int64_t r = 0; r < rows; r += ROWS) {
-            const int64_t high = rows - r < ROWS ? rows - r : ROWS;
-            TILES[high - 1][wide - 1](a + r * lda, lda, b + v * LANES * 2, columns, c + r * ldc + v * LANES, ldc, pairs, add);
-        }
+    OVER_TILES(TILES, a + r * lda, lda, b + v * LANES * 2, columns, c + r * ldc + v * LANES, ldc, pairs, add)
+}
+
+/* c (rows, 16 * vectors), stride ldc, is `from` (16 * vectors) or 0, plus a (rows, 4 * fours) times b [fours][columns][4] */
+#define TILE8(R, V)                                                                                                    \
+    FAST static void bytes_##R##_##V(const uint8_t *a, int64_t lda, const char *b, int64_t columns, int32_t *c,        \
+                                     int64_t ldc, int64_t fours, const int32_t *from) {                                \
+        __m512i sum[R][V];                                                                                             \
+        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++) sum[r][v] =                              \
+            from ? _mm512_loadu_si512(from + LANES * v) : _mm512_setzero_si512();                                      \
+        for (int64_t p = 0; p < fours; p++) {                                                                          \
+            __m512i w[V];                                                                                              \
+            UNROLL for (int v = 0; v < V; v++) w[v] = _mm512_loadu_si512(b + (p * columns + LANES * v) * 4);           \
+            UNROLL for (int r = 0; r < R; r++) {                                                                       \
+                __m512i x = _mm512_set1_epi32(*(const int *)(a + r * lda + 4 * p));                                    \
+                UNROLL for (int v = 0; v < V; v++) sum[r][v] = _mm512_dpbusd_epi32(sum[r][v], x, w[v]);                \
+            }                                                                                                          \
+        }                                                                                                              \
+        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++)                                          \
+            _mm512_storeu_si512(c + r * ldc + LANES * v, sum[r][v]);                                                   \
     }
+#define TILES8_OF(R) TILE8(R, 1) TILE8(R, 2) TILE8(R, 3) TILE8(R, 4)
+TILES8_OF(1) TILES8_OF(2) TILES8_OF(3) TILES8_OF(4) TILES8_OF(5) TILES8_OF(6)
+
+typedef void (*tile8)(const uint8_t *, int64_t, const char *, int64_t, int32_t *, int64_t, int64_t, const int32_t *);
+#define ROW8_OF(R) {bytes_##R##_1, bytes_##R##_2, bytes_##R##_3, bytes_##R##_4}
+static const tile8 TILES8[ROWS][WIDE] = {ROW8_OF(1), ROW8_OF(2), ROW8_OF(3), ROW8_OF(4), ROW8_OF(5), ROW8_OF(6)};
+
+static void product8(const uint8_t *a, int64_t lda, const char *b, int64_t columns, int32_t *c, int64_t ldc, int64_t rows,
+                     int64_t vectors, int64_t fours, const int32_t *from) {
+    OVER_TILES(TILES8, a + r * lda, lda, b + v * LANES * 4, columns, c + r * ldc + v * LANES, ldc, fours,
+               from ? from + v * LANES : NULL)
+}
+
+INLINE __m512 less(const bf16 *x, const float *mean, int64_t d) {
+    return mean ? _mm512_sub_ps(load(x + d), _mm512_loadu_ps(mean + d)) : load(x + d);
+}
+
+/* x (dim) less `mean`, if any, as integers plus `zero`; returns the scale, and the sum of the integers */
+FAST static float round_row(const bf16 *x, const float *mean, int64_t dim, int zero, uint8_t *to, int32_t *sum) {
+    __m512 most = _mm512_setzero_ps();
+    __m512i all = _mm512_setzero_si512();
+    for (int64_t d = 0; d < dim; d += LANES) most = _mm512_max_ps(most, _mm512_abs_ps(less(x, mean, d)));
+    const float largest = _mm512_reduce_max_ps(most);
+    const __m512 levels = _mm512_set1_ps(largest > 0 ? 127 / largest : 0);
+    for (int64_t d = 0; d < dim; d += LANES) {
+        __m512i n = _mm512_cvtps_epi32(_mm512_mul_ps(less(x, mean, d), levels));
+        all = _mm512_add_epi32(all, n);
+        _mm_storeu_si128((__m128i *)(to + d), _mm512_cvtepi32_epi8(_mm512_add_epi32(n, _mm512_set1_epi32(zero))));
+    }
+    *sum = _mm512_reduce_add_epi32(all);
+    return largest / 127;
 }
 
 static int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }

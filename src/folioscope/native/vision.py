@@ -1,4 +1,4 @@
-"""The kernels of the image encoders, `vision.c`; all take and give contiguous bfloat16 on the CPU."""
+"""The kernels of the image encoders, in `vision.c` and `map_attention.c`; all take contiguous bfloat16 on the CPU."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LANES = 16
 
 _POINTER, _COUNT, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 _SIGNATURES = {
-    "folio_map_attention": (*(_POINTER,) * 5, *(_COUNT,) * 7, _INT),
+    "folio_map_attention": (*(_POINTER,) * 5, *(_COUNT,) * 7, _INT, _INT),
     "folio_quantise_rows": (*(_POINTER,) * 3, ctypes.c_float, *(_COUNT,) * 2, *(_POINTER,) * 2, _INT),
     "folio_image_pass": (_POINTER, _INT),
     "folio_upscale": (_POINTER, _INT),
@@ -53,13 +53,21 @@ def rows(x: Tensor) -> bool:
     return x.dtype == torch.bfloat16 and x.shape[-1] % LANES == 0 and kernels() is not None
 
 
-def attend(qkv: Tensor, beyond: Tensor, tables: tuple[Tensor, Tensor], heads: int, window: tuple[int, int]) -> Tensor:
+def attend(
+    qkv: Tensor,
+    beyond: Tensor,
+    tables: tuple[Tensor, Tensor],
+    heads: int,
+    window: tuple[int, int],
+    integers: bool = False,
+) -> Tensor:
     """(B, H, W, C) of qkv (B, H, W, 3 C): attention over each window by itself.
 
     Args:
         beyond: (3 C), what stands where a window leaves the map.
         tables: Relative positions (2 rows - 1, C / heads) and (2 columns - 1, C / heads) of a window.
         window: Its rows and columns; those of the map for attention over all of it.
+        integers: Whether to multiply queries by keys, and weights by values, as bytes.
     """
     loaded = _loaded()
     B, H, W, width = qkv.shape
@@ -67,7 +75,7 @@ def attend(qkv: Tensor, beyond: Tensor, tables: tuple[Tensor, Tensor], heads: in
     given = (qkv.contiguous(), beyond.contiguous(), *(table.contiguous() for table in tables))
     sizes = (B, H, W, heads, width // 3 // heads, *window)
     pointers = (tensor.data_ptr() for tensor in (*given, out))
-    if loaded.folio_map_attention(*pointers, *sizes, torch.get_num_threads()):
+    if loaded.folio_map_attention(*pointers, *sizes, int(integers), torch.get_num_threads()):
         raise MemoryError("no memory for the keys of this call")
     return out
 

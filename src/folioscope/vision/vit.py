@@ -77,7 +77,7 @@ class BlockSteps:
     def __init__(self, block: Block, rows: int, kind: Kind | None):
         attention, mlp = block.attn, block.mlp
         self.norm1, self.norm2, self.window, self.heads = block.norm1, block.norm2, block.window, attention.heads
-        self.tables = (attention.rel_pos_h, attention.rel_pos_w)
+        self.tables, self.integers = (attention.rel_pos_h, attention.rel_pos_w), kind == "int8"
         layers = (attention.qkv, attention.proj, mlp.lin1, mlp.lin2)
         self.qkv, self.proj, self.lin1, self.lin2 = (packed(layer, rows, kind) for layer in layers)
 
@@ -90,5 +90,5 @@ class BlockSteps:
         sides = (self.window, self.window) if self.window else (qkv.shape[1], qkv.shape[2])
         if native.attends(qkv, self.heads):
             by_row, by_col = (resize_line(table, 2 * side - 1) for table, side in zip(self.tables, sides, strict=True))
-            return native.attend(qkv, self.qkv.bias, (by_row, by_col), self.heads, sides)
+            return native.attend(qkv, self.qkv.bias, (by_row, by_col), self.heads, sides, self.integers)
         return attend(qkv, self.qkv.bias, self.tables, self.heads, self.window)
