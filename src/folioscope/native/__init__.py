@@ -1,6 +1,6 @@
 """Products with packed weights and the other kernels of decoding, in C where it could be compiled.
 
-The C part is one file, compiled with the wheel or, from a checkout, into the user's cache when it is first needed (some
+The C part is compiled with the wheel or, from a checkout, into the user's cache when it is first needed (some
 seconds, once). Without a compiler, or with FOLIOSCOPE_NATIVE=0, `available` is False, and callers take the PyTorch
 path, which computes the same (`torch_path` for products; the modules of `folioscope.model` for the rest).
 
@@ -41,7 +41,7 @@ class Weight:
 
 
 class _Matrix(ctypes.Structure):
-    """`matrix` in kernels.c."""
+    """`matrix` in kernels.h."""
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("weight", "scale")),

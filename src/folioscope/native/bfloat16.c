@@ -1,5 +1,5 @@
 /* Products with bfloat16 weights as checkpoints have them, on processors with AVX-512 and its bfloat16 instructions: linear
- * layers and mixtures of experts, of one row as of a thousand. kernels.c comes here where that fits.
+ * layers and mixtures of experts, of one row as of a thousand. products.c and experts.c come here where that fits.
  *
  * A vector of weights has four pairs of inputs of four outputs, so that weights are read as they lie, 16 bytes of a row at a
  * time; two vectors are a block of outputs. Rows of activations lie in packs of up to twelve, [k / 8][rows][8]. What

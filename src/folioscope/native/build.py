@@ -11,9 +11,8 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-NAMES = ("kernels", "bfloat16", "map_attention", "vision", "masks")
-SOURCES = tuple(Path(__file__).with_name(f"{name}.c") for name in NAMES)
-HEADERS = tuple(Path(__file__).with_name(name) for name in ("kernels.h", "tiles.h"))
+SOURCES = tuple(sorted(Path(__file__).parent.glob("*.c")))
+HEADERS = tuple(sorted(Path(__file__).parent.glob("*.h")))
 BUILT = Path(__file__).with_name("_kernels.so")
 """Where a wheel has the library. A checkout has none: there it is compiled into the user's cache when first needed."""
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 Kind = Literal["int8", "int4", "bfloat16"]
 KINDS: tuple[Kind, ...] = ("int8", "int4", "bfloat16")
-"""In the order of the enumeration in kernels.c."""
+"""In the order of the enumeration in kernels.h."""
 
 BLOCK, GROUP = 16, 32
 

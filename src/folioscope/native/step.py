@@ -15,7 +15,7 @@ _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
 
 
 class _Block(ctypes.Structure):
-    """`block` in kernels.c."""
+    """`block` in step.c."""
 
     _fields_ = tuple(
         (name, _POINTER) for name in ("before_attention", "before_network", "router", "qkv", "out", "network")
@@ -23,7 +23,7 @@ class _Block(ctypes.Structure):
 
 
 class _Decoder(ctypes.Structure):
-    """`decoder` in kernels.c."""
+    """`decoder` in step.c."""
 
     _fields_ = (
         ("blocks", _POINTER),
