@@ -112,8 +112,7 @@ def test_blocks_of_queries(monkeypatch: pytest.MonkeyPatch, logits: int) -> None
 
 
 def test_a_processor_without_bfloat16_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("vit", "clip"):
-        monkeypatch.setattr(f"folioscope.vision.{module}.widens", lambda dtype: dtype != torch.float32)
+    monkeypatch.setattr("folioscope.vision.prepared.widens", lambda dtype: dtype != torch.float32)
     plain = vit().bfloat16()
     pixels = torch.randn(1, 3, 64, 64)
     with torch.no_grad():

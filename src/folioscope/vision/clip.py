@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from folioscope.model.clip import Block, ClipTrunk
-from folioscope.vision.linear import Kind, packed, widens
-from folioscope.vision.prepared import Forgetful, prepared, runs_plain
-
-
-class QuickClip(Forgetful, ClipTrunk):
-    """`ClipTrunk` with its weights laid out and residuals inside the products."""
-
-    kind: Kind | None
-
-    def forward(self, features: Tensor) -> Tensor:
-        if runs_plain(self, features):
-            return ClipTrunk.forward(self, features)
-        return prepared(self, lambda: Steps(self, self.kind))(features)
+from folioscope.vision.linear import Kind, packed
+from folioscope.vision.prepared import Encoder
 
 
 class Steps:
     """What `ClipTrunk.forward` does."""
 
-    def __init__(self, trunk: QuickClip, kind: Kind | None):
-        self.given = trunk.pos_embed.dtype
-        kind = kind if self.given == torch.bfloat16 else None
-        self.trunk: Any = deepcopy(trunk).float() if widens(self.given) else trunk
-        self.blocks = [BlockSteps(block, self.trunk.grid**2, kind) for block in self.trunk.blocks]
+    def __init__(self, trunk: ClipTrunk, kind: Kind | None):
+        self.trunk = trunk
+        self.blocks = [BlockSteps(block, trunk.grid**2, kind) for block in list[Any](trunk.blocks)]
 
     def __call__(self, features: Tensor) -> Tensor:
-        x = self.trunk.pre_norm(self.trunk.tokens(features.to(self.trunk.pos_embed.dtype)))
+        x = self.trunk.pre_norm(self.trunk.tokens(features))
         for block in self.blocks:
             x = block(x)
-        return x[:, 1:].to(self.given)  # (B, hw, C)
+        return x[:, 1:]  # (B, hw, C)
 
 
 class BlockSteps:
@@ -56,3 +41,9 @@ class BlockSteps:
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         x = self.out_proj(mixed, add=x)
         return self.fc2(self.fc1(x, self.layer_norm2, act="quick_gelu"), add=x)
+
+
+class QuickClip(Encoder, ClipTrunk):  # pyright: ignore[reportIncompatibleMethodOverride]
+    """`ClipTrunk` with its weights laid out and residuals inside the products."""
+
+    steps = Steps

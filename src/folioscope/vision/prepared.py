@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from copy import deepcopy
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from folioscope.vision.linear import Kind, widens
 
 Packed = TypeVar("Packed")
 
@@ -37,3 +40,25 @@ class Forgetful(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("_packed", "_seen")}
+
+
+class Encoder(Forgetful):
+    """An image encoder of which `steps` makes what its `forward` does, on weights laid out; mixed in before its class.
+
+    Attributes:
+        steps: Of the module, its weights in the dtype to compute in, and of the kind of integers or None.
+    """
+
+    steps: ClassVar[Callable[[Any, Kind | None], Callable[[Tensor], Tensor]]]
+    kind: Kind | None
+    pos_embed: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if runs_plain(self, x) else prepared(self, self._made)(x)
+
+    def _made(self) -> Callable[[Tensor], Tensor]:
+        dtype = self.pos_embed.dtype
+        computed = torch.float32 if widens(dtype) else dtype
+        module = self if computed == dtype else deepcopy(self).to(computed)
+        steps = type(self).steps(module, self.kind if dtype == torch.bfloat16 else None)
+        return lambda x: steps(x.to(computed)).to(dtype)

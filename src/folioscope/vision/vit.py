@@ -2,54 +2,38 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from folioscope.model.positions import resize_grid, resize_line
 from folioscope.model.sam_vit import Block, SamViT
 from folioscope.native import vision as native
 from folioscope.vision.attention import attend
-from folioscope.vision.linear import Kind, packed, widens
-from folioscope.vision.prepared import Forgetful, prepared, runs_plain
-
-
-class QuickVit(Forgetful, SamViT):
-    """`SamViT` with its weights laid out, residuals and GELU inside the products, and no bias of the map's size."""
-
-    kind: Kind | None
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        if runs_plain(self, pixels):
-            return SamViT.forward(self, pixels)
-        return prepared(self, lambda: Steps(self, self.kind))(pixels)
+from folioscope.vision.linear import Kind, packed
+from folioscope.vision.prepared import Encoder
 
 
 class Steps:
     """What `SamViT.forward` does, on weights laid out for maps of about the size that its tables are made for."""
 
-    def __init__(self, given: QuickVit, kind: Kind | None):
-        self.given = given.pos_embed.dtype
-        kind = kind if self.given == torch.bfloat16 else None
-        vit: Any = deepcopy(given).float() if widens(self.given) else given
+    def __init__(self, vit: Any, kind: Kind | None):
         rows, patch = vit.pos_embed.shape[1] ** 2, vit.patch_embed.proj
-        self.side, self.dtype = patch.kernel_size[0], vit.pos_embed.dtype
+        self.side = patch.kernel_size[0]
         self.embed, self.narrow = packed(_as_linear(patch), rows), packed(_as_linear(vit.neck[0]), rows)
         self.blocks = [BlockSteps(block, rows, kind) for block in vit.blocks]
         self.pos_embed, self.neck = vit.pos_embed, list(vit.neck[1:])
         self.positions: dict[tuple[int, int], Tensor] = {}
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        x = self.embed(self._patches(pixels.to(self.dtype)))  # (B, h, w, C)
+        x = self.embed(self._patches(pixels))  # (B, h, w, C)
         x = x + self._positions((x.shape[1], x.shape[2]))
         for block in self.blocks:
             x = block(x)
         x = self.narrow(x).permute(0, 3, 1, 2)  # (B, neck, h, w), channels last in memory
         for layer in self.neck:
             x = layer(x)
-        return x.to(self.given).contiguous()
+        return x.contiguous()
 
     def _patches(self, pixels: Tensor) -> Tensor:
         x = pixels.unflatten(3, (-1, self.side)).unflatten(2, (-1, self.side))  # (B, 3, h, p, w, p)
@@ -92,3 +76,9 @@ class BlockSteps:
             by_row, by_col = (resize_line(table, 2 * side - 1) for table, side in zip(self.tables, sides, strict=True))
             return native.attend(qkv, self.qkv.bias, (by_row, by_col), self.heads, sides, self.integers)
         return attend(qkv, self.qkv.bias, self.tables, self.heads, self.window)
+
+
+class QuickVit(Encoder, SamViT):  # pyright: ignore[reportIncompatibleMethodOverride]
+    """`SamViT` with its weights laid out, residuals and GELU inside the products, and no bias of the map's size."""
+
+    steps = Steps
