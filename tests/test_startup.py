@@ -71,3 +71,11 @@ def test_public_names_are_sorted_and_have_a_home() -> None:
 def test_unknown_names_are_an_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Raeder'"):
         folioscope.Raeder  # noqa: B018
+
+
+def test_threads_of_the_command_sleep_while_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import os; import folioscope.cli as cli; cli.app = lambda: print(os.environ['OMP_WAIT_POLICY']); cli.main()"
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert run("-c", code).stdout == "PASSIVE\n"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert run("-c", code).stdout == "ACTIVE\n"

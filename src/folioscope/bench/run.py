@@ -21,6 +21,7 @@ from folioscope.bench.stages import reader_rows, segmenter_rows
 from folioscope.bench.systems import OurReader, OurSegmenter
 from folioscope.config import OcrConfig, SamConfig
 from folioscope.native.library import levels
+from folioscope.placement import threads
 from folioscope.quantize import QUANTISED, quantise
 from folioscope.storage import read_json
 from folioscope.types import CheckpointError
@@ -38,7 +39,7 @@ def bench(network: str, options: BenchOptions, say: Say = lambda doing: None) ->
     """
     if options.against:
         transformers()  # refused before minutes of work
-    with _threads(options.threads), _folder(network, options, say) as folder:
+    with threads(options.threads), _folder(network, options, say) as folder:
         say("the machine's ceilings")
         machine = ceilings.measure(_path())
         rows = _rows(network, folder, options, say)
@@ -71,14 +72,6 @@ def _rows(network: str, folder: Path, options: BenchOptions, say: Say) -> tuple[
     if network == "reader":
         return tuple(reader_rows(systems, OcrConfig.from_dict(published), options, say))
     return tuple(segmenter_rows(systems, SamConfig.from_dict(published), options, say))
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    yield
-    torch.set_num_threads(before)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ Heavy modules are imported when a verb runs, so that `--help` is instant.
 from __future__ import annotations
 
 import io
+import os
 import sys
 from typing import Annotated, Any
 
@@ -62,6 +63,8 @@ def _folioscope(
 
 def main() -> None:
     """Run the command."""
+    # read when torch is loaded: on a core that others use too, threads that spin while they wait took most of the time
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # UTF-8 wherever it goes, and names of files as the disk has them
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")

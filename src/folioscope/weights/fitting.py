@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from folioscope.placement import threads
 from folioscope.storage import stored_tensors
 from folioscope.types import CheckpointError
 
@@ -119,22 +120,23 @@ def fitting(
     scan_all = sum(file.stat().st_size for file in files) < SMALL_BYTES
     tensors: dict[str, Tensor] = {}
     unexpected, unfit, broken, keys, found = [], [], [], set(), set()
-    for key, stored in (item for file in files for item in stored_tensors(file) if item[0] not in names.ignored):
-        name = names.ours(key)
-        if key in keys or name is None or not (name in wanted or name.startswith(UNUSED)):
-            unexpected.append(key)
-            continue
-        keys.add(key)
-        found.add(name)
-        if misfit := name in wanted and _misfit(stored, wanted[name]):
-            unfit.append(f"{key} {misfit}")
-            continue
-        tensor = stored.to(device, dtype) if name in wanted else stored.clone()
-        if (scan_all or stored.ndim <= 1) and not tensor.isfinite().all():
-            broken.append(key)
-        elif name in tensors and not tensor.equal(tensors[name]):
-            unfit.append(f"{key} other than its copy")
-        tensors[name] = tensor
+    with threads(1 if scan_all else None):  # others, idle, would spin longer than all of it takes
+        for key, stored in (item for file in files for item in stored_tensors(file) if item[0] not in names.ignored):
+            name = names.ours(key)
+            if key in keys or name is None or not (name in wanted or name.startswith(UNUSED)):
+                unexpected.append(key)
+                continue
+            keys.add(key)
+            found.add(name)
+            if misfit := name in wanted and _misfit(stored, wanted[name]):
+                unfit.append(f"{key} {misfit}")
+                continue
+            tensor = stored.to(device, dtype) if name in wanted else stored.clone()
+            if (scan_all or stored.ndim <= 1) and not tensor.isfinite().all():
+                broken.append(key)
+            elif name in tensors and not tensor.equal(tensors[name]):
+                unfit.append(f"{key} other than its copy")
+            tensors[name] = tensor
     missing = [names.published(name) for name in wanted if name not in found]
     _refuse(refusal, {"missing": missing, "unexpected": unexpected, "unfit": unfit, "with NaN or infinity": broken})
     return tensors
