@@ -48,11 +48,11 @@ class Views:
 def default_mode(config: OcrConfig, size: tuple[int, int]) -> Mode:
     """The mode a checkpoint reads a page of `size` (width, height) best in: Gundam for the published one.
 
-    The global view is the smallest of the checkpoint's own that holds the page. One made for views smaller than a
+    The global view is the smallest of the checkpoint's own that holds the page. One made for views no larger than a
     tile has not learned to read tiles.
     """
     base = next((side for side in config.view_sizes if side >= max(size)), config.view_sizes[-1])
-    return Mode(base, TILE, True, max_tiles=MAX_TILES if config.view_sizes[-1] >= TILE else 0)
+    return Mode(base, TILE, True, max_tiles=MAX_TILES if config.view_sizes[-1] > TILE else 0)
 
 
 def ocr_views(image: Image.Image, mode: Mode) -> Views:

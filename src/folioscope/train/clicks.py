@@ -13,6 +13,7 @@ from torch import Tensor
 
 from folioscope.model.sam_prompts import BACKGROUND, FOREGROUND
 
+_EXACT = 0.6  # of boxes
 _JITTER = 0.1  # of a box's side, standard deviation
 _MOST_JITTER = 20  # pixels at 1024, as published
 _PUBLISHED_SIDE = 1024
@@ -58,7 +59,7 @@ def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
 def loose_box(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(4,) a box as a hand draws it: each side off by a tenth of the box's length at most, within the picture."""
     box = np.array(tight_box(mask), np.float32)
-    if rng.random() < 0.4:
+    if rng.random() < _EXACT:
         return box
     lengths = np.tile(box[2:] - box[:2], 2)
     most = _MOST_JITTER * max(mask.shape) / _PUBLISHED_SIDE

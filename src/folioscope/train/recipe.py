@@ -50,19 +50,34 @@ EMBEDDED = ReaderRecipe(
 )
 """The first run behind the shipped checkpoint, from scratch."""
 
-_DENSE = PageStyle(side=384, lines=(5, 16), type_px=(15, 32), degrade=0.5, layout=0.5, strength=1.5)
 _SPARSE = PageStyle(side=384, lines=(1, 5), type_px=(17, 34), degrade=0.5, layout=0.6)
+_DENSE = PageStyle(side=384, lines=(5, 16), type_px=(15, 32), degrade=0.5, layout=0.5, strength=1.5)
+_LARGE = PageStyle(side=640, lines=(1, 14), type_px=(16, 36), degrade=0.5, layout=0.6, strength=1.5, tables=0.25)
+_FULL = PageStyle(
+    side=640, lines=(6, 24), type_px=(15, 34), degrade=0.5, layout=0.7, strength=1.5, columns=0.2, tables=0.35
+)
 
 FURTHER = ReaderRecipe(
-    stages=(Stage(2, 384, 8, _DENSE), Stage(1, 384, 8, _SPARSE)) * 500,
+    stages=(
+        Stage(1, 640, 4, _LARGE),
+        Stage(1, 384, 8, _SPARSE),
+        Stage(1, 640, 4, _FULL),
+        Stage(1, 384, 8, _SPARSE),
+        Stage(1, 640, 4, _LARGE),
+        Stage(1, 384, 8, _DENSE),
+    )
+    * 90,
     seed=1,
-    lr=2.5e-3,
-    warmup=50,
+    lr=1e-3,
+    warmup=20,
     decay=1.0,
+    ema=0.98,
     looks=9,
+    guide_loss=1.0,
+    slips=0.02,
 )
-"""What follows it, and any run that starts from a checkpoint (`--init`): dense and sparse pages by turns, the rate
-falling to zero. A dense page costs the encoder no more, and teaches it four times as many characters."""
+"""What any run does that starts from a checkpoint (`--init`), and the last one behind the shipped checkpoint: pages of
+both views by turns, the rate falling to zero. A dense page costs the encoder no more, and teaches more characters."""
 
 _DECODER: Mapping[str, Any] = {
     "vocab_size": 288,
@@ -100,7 +115,7 @@ _TOWERS: Mapping[str, Any] = {
 EMBEDDED_CONFIG: Mapping[str, Any] = {
     "architectures": ["DeepseekOCRForCausalLM"],
     "model_type": "deepseek_vl_v2",
-    "candidate_resolutions": [[384, 384]],
+    "candidate_resolutions": [[384, 384], [640, 640]],
     "global_view_pos": "head",
     "tile_tag": "2D",
     "torch_dtype": "bfloat16",

@@ -19,8 +19,8 @@ from folioscope.train.composites.page_objects import compose_page
 from folioscope.train.segmenter_recipe import SceneStage, SegmenterRecipe
 from folioscope.views import sam_view
 
-_BOX, _BOTH = 0.4, 0.1
-"""Shares of objects prompted for by a box, and by a box and a click; the rest have a click."""
+_BOTH = 0.1
+"""Share of objects prompted for by a box and a click."""
 
 
 @dataclass(frozen=True)
@@ -78,27 +78,30 @@ def make_batch(
     """Tensors of pictures whose longest side is the stage's."""
     side = stage.style.side
     views = torch.stack([sam_view(scene.image, side).pixels for scene in scenes])
-    prompts = make_prompts([scene.masks for scene in scenes], stage.objects, side, config.vit.patch_size // 4, rng)
+    shrink = config.vit.patch_size // 4
+    prompts = make_prompts([scene.masks for scene in scenes], stage, side, shrink, rng)
     return SceneBatch(views, prompts)
 
 
-def make_prompts(masks: Sequence[np.ndarray], count: int, side: int, shrink: int, rng: np.random.Generator) -> Prompts:
-    """Prompt for `count` objects in each picture.
+def make_prompts(
+    masks: Sequence[np.ndarray], stage: SceneStage, side: int, shrink: int, rng: np.random.Generator
+) -> Prompts:
+    """Prompt for as many objects in each picture as the stage says.
 
     Args:
         masks: For each picture, (n, height, width) bool in pixels of the square of `side` that is encoded.
         shrink: How many times smaller low-resolution masks are.
     """
-    columns = zip(*(_prompts(some, count, rng) for some in masks), strict=True)
+    columns = zip(*(_prompts(some, stage, rng) for some in masks), strict=True)
     chosen, points, labels, boxes, inside = (np.stack(column) for column in columns)
     targets = [_targets(some[row], side, shrink) for some, row in zip(masks, chosen, strict=True)]
     asked = (torch.from_numpy(column) for column in (points, labels, boxes, inside))
     return Prompts(*asked, targets=torch.stack(targets))
 
 
-def _prompts(masks: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """Indices of `count` objects, all of them before any comes again, then points, labels, boxes and pixels inside."""
-    present = len(masks)
+def _prompts(masks: np.ndarray, stage: SceneStage, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Indices of objects, all of them before any comes again, then points, labels, boxes and pixels inside."""
+    present, count = len(masks), stage.objects
     chosen = np.concatenate([rng.permutation(present) for _ in range(-(-count // present))])[:count]
     points = np.zeros((count, 1, 2), np.float32)
     labels = np.full((count, 1), PADDING)
@@ -106,9 +109,9 @@ def _prompts(masks: np.ndarray, count: int, rng: np.random.Generator) -> tuple[n
     inside = np.array([click(masks[index], rng) for index in chosen], np.float32)
     for row, index in enumerate(chosen):
         kind = rng.random()
-        if kind < _BOX + _BOTH:
+        if kind < stage.boxes + _BOTH:
             boxes[row] = loose_box(masks[index], rng)
-        if kind >= _BOX:
+        if kind >= stage.boxes:
             points[row, 0], labels[row, 0] = inside[row], FOREGROUND
     return chosen, points, labels, boxes, inside
 

@@ -20,6 +20,7 @@ class SceneStage:
         rounds: Probabilities of ending a step after the first prompt, the first correction, and so on.
         style: Of the pictures; its side is the network's.
         pages: Share of rendered pages with figures, stamps, signatures and logos among the pictures.
+        boxes: Share of objects prompted for by a box alone; one in ten has a box and a click, the rest a click.
     """
 
     steps: int
@@ -28,6 +29,7 @@ class SceneStage:
     rounds: tuple[float, ...]
     style: CompositeStyle
     pages: float = 0.0
+    boxes: float = 0.4
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ EMBEDDED_CONFIG = SamConfig(
 """The embedded segmenter as it is trained. Its position tables are resized to the pictures of each stage; exported, it
 is for those of the last: masks of 192 x 192 for pictures of 384 pixels."""
 
+_LAST = CompositeStyle(side=384, objects=(2, 7), size=(0.1, 0.75))
+
 EMBEDDED = SegmenterRecipe(
     stages=(
         SceneStage(
@@ -77,7 +81,8 @@ EMBEDDED = SegmenterRecipe(
         SceneStage(
             1250, 6, 8, (0.6, 0.25, 0.15), CompositeStyle(side=256, objects=(2, 7), size=(0.1, 0.75)), pages=0.2
         ),
-        SceneStage(660, 4, 8, (0.6, 0.25, 0.15), CompositeStyle(side=384, objects=(2, 7), size=(0.1, 0.75)), pages=0.2),
+        SceneStage(1360, 4, 8, (0.75, 0.15, 0.1), _LAST, pages=0.2),
+        SceneStage(105, 4, 8, (0.88, 0.08, 0.04), _LAST, pages=0.2, boxes=0.6),
     ),
     warmup=100,
     decay=0.6,

@@ -51,7 +51,7 @@ class TuningBatches(Dataset[TuningBatch]):
         scenes = [self.segmenter.embed(image.path, keep_in=self.folder) for image in chosen]
         masks = [_at_square(image, scene) for image, scene in zip(chosen, scenes, strict=True)]
         side, shrink = scenes[0].frame.side, self.segmenter.model.config.vit.patch_size // 4
-        prompts = make_prompts(masks, stage.objects, side, shrink, rng)
+        prompts = make_prompts(masks, stage, side, shrink, rng)
         return TuningBatch(torch.stack([scene.embedding.float() for scene in scenes]), prompts)
 
 
