@@ -80,7 +80,7 @@ def test_sizes(place: int, config: OcrConfig) -> None:
 @pytest.mark.parametrize("place", [1, 2])
 def test_shapes(place: int, models: tuple[DeepseekOcr, ...]) -> None:
     model, documented, found = models[place - 1], column("Output of", place), {}
-    side = model.config.view_sizes[-1]
+    side = model.config.view_sizes[0]
 
     def record(name: str, output: Any) -> None:
         first = output[0] if isinstance(output, tuple) else output
