@@ -79,7 +79,8 @@ def test_closing_ends_the_work(reader: Reader) -> None:
 def test_cancelled_from_outside(reader: Reader) -> None:
     stop = threading.Event()
     events = []
-    for event in reader.stream(TWO_PAGES, cancelled=stop.is_set):
+    options = replace(reader.options, stop_ids=(), no_repeat_ngram_size=0)  # no page ends before it is cancelled
+    for event in reader.stream(TWO_PAGES, cancelled=stop.is_set, options=options):
         events.append(event)
         stop.set()
     assert events[-1].result
