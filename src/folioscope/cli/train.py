@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from folioscope.train.trials import Trial
 
 SHOWN = 12
-MINUTES = Annotated[float | None, typer.Option(min=0, help="Train for so long at most; run again to go on.")]
+MINUTES = Annotated[
+    float, typer.Option(min=0, show_default="no limit", help="Train for so long at most; run again to go on.")
+]
 
 app = typer.Typer(no_args_is_help=True, help="Train, preview and evaluate the networks that Folioscope ships.")
 
@@ -40,7 +42,7 @@ def reader(
     lora: Annotated[int, typer.Option(min=0, help="With --data: train adapters of this rank; 0, all weights.")] = 0,
     freeze: Annotated[str, typer.Option(help="With --data: leave this half as it is, encoder or decoder.")] = "",
     steps: Annotated[int, typer.Option(min=1, help="With --data: how many.")] = 200,
-    minutes: MINUTES = None,
+    minutes: MINUTES = math.inf,
     lr: Annotated[float, typer.Option(help="With --data: the highest learning rate.")] = 1e-3,
     device: Annotated[str, typer.Option(help="With --data: where to train: cpu, cuda, mps.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="Evaluate it in float32, bfloat16, float16, int8 or int4.")] = "float32",
@@ -55,7 +57,7 @@ def reader(
     elif evaluate:
         _evaluate(model, dtype, pages, trial or (), against, out)
     elif data:
-        _tune(data, out, init, device, steps=steps, lr=lr, lora=lora, freeze=freeze)
+        _tune(data, out, init, device, minutes, steps=steps, lr=lr, lora=lora, freeze=freeze)
     else:
         _train(out, init, minutes)
 
@@ -114,7 +116,7 @@ def _rival(name: str | None) -> Callable[[Image.Image], str] | None:
     return read_with_tesseract
 
 
-def _train(out: Path, init: str | None, minutes: float | None) -> None:
+def _train(out: Path, init: str | None, minutes: float) -> None:
     from folioscope.hub import resolve
     from folioscope.train.preview import SERIES
     from folioscope.train.reader import ReaderTraining
@@ -124,7 +126,7 @@ def _train(out: Path, init: str | None, minutes: float | None) -> None:
     run(ReaderTraining(recipe, out, init=resolve(init) if init else None), SERIES, minutes)
 
 
-def _tune(data: Path, out: Path, init: str | None, device: str, **how: Any) -> None:
+def _tune(data: Path, out: Path, init: str | None, device: str, minutes: float, **how: Any) -> None:
     """Train on pages of one's own, and say what it did to those that were kept apart."""
     from folioscope.hub import resolve
     from folioscope.train.own_pages import load_pages
@@ -133,20 +135,20 @@ def _tune(data: Path, out: Path, init: str | None, device: str, **how: Any) -> N
 
     tuning = Tuning(tune_recipe(**how), load_pages(data), resolve(init), out, device)
     before = tuning.measure()
-    tuning.run(report, log_every=10)
+    tuning.run(report, log_every=10, minutes=minutes)
     kept_apart = f"{len(tuning.measured)} pages kept apart"
     typer.echo(f"character errors on {kept_apart}: {before:.2%} before, {tuning.measure():.2%} after")
     typer.echo(out / MODEL)
 
 
-def run(training: Training[Any, Any], shown: Mapping[str, tuple[int, int, int]], minutes: float | None) -> None:
+def run(training: Training[Any, Any], shown: Mapping[str, tuple[int, int, int]], minutes: float) -> None:
     """Train, a line on stderr now and then, beside the machine's rate of bfloat16 products; then draw the curve."""
     from folioscope.bench.ceilings import bfloat16_rate
     from folioscope.train.charts import save_curve
     from folioscope.train.run import LOG
 
     ceiling = bfloat16_rate()
-    training.run(lambda progress: report(progress, ceiling), minutes=minutes or math.inf)
+    training.run(lambda progress: report(progress, ceiling), minutes=minutes)
     typer.echo(save_curve(training.folder / LOG, shown))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +30,7 @@ def segmenter(
         typer.Option(metavar="COCO.json", help="Fine-tune --init [the embedded] on these images' objects instead."),
     ] = None,
     pictures: Annotated[int, typer.Option(min=1, help="Pictures to preview, or to evaluate of each material.")] = 300,
-    minutes: MINUTES = None,
+    minutes: MINUTES = math.inf,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for the network; drawing takes a process more.")] = 1,
 ) -> None:
     """Train the segmenter on pictures composed on the spot; or preview such pictures; or measure a checkpoint."""
@@ -79,7 +80,7 @@ def _evaluate_everything(checkpoint: Segmenter, pictures: int) -> None:
     typer.echo(f"everything: {recall:.1%} of the objects of {pictures} composites found with an IoU of {FOUND}")
 
 
-def _train(out: Path, init: str | None, minutes: float | None) -> None:
+def _train(out: Path, init: str | None, minutes: float) -> None:
     from folioscope.hub import resolve
     from folioscope.train.segmenter import SegmenterTraining
     from folioscope.train.segmenter_preview import SERIES
@@ -89,7 +90,7 @@ def _train(out: Path, init: str | None, minutes: float | None) -> None:
     run(training, {name: SERIES[name] for name in ("dice", "chosen", "kin", "look")}, minutes)
 
 
-def _tune(out: Path, init: str | None, data: Path, minutes: float | None) -> None:
+def _tune(out: Path, init: str | None, data: Path, minutes: float) -> None:
     from folioscope.hub import resolve
     from folioscope.segment import EMBEDDED
     from folioscope.train.coco import read_coco
