@@ -71,7 +71,9 @@ class Attention(nn.Module):
         v = self._heads(self.v_proj(x))
         visible = None
         if cache is not None:
-            q, past = q if x.shape[1] == 1 else q.to(cache.dtype), cache.append(self.layer, positions, k, v)
+            past = cache.append(self.layer, positions, k, v)
+            if x.shape[1] > 1:  # one query alone is quicker as it comes than in the cache's dtype
+                q = q.to(cache.dtype)
             if cache.extent:  # else what has just come is all there is
                 k, v = past
                 visible = torch.arange(k.shape[2], device=x.device) <= positions[:, None, :, None]  # (B, 1, T, seen)

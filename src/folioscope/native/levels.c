@@ -9,58 +9,48 @@
 #endif
 #endif
 
+/* TARGET to END_TARGET: functions may use these features of the processor */
+#define PRAGMA(text) _Pragma(#text)
+#if defined(__clang__)
+#define TARGET(features) PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define END_TARGET _Pragma("clang attribute pop")
+#else
+#define TARGET(features) _Pragma("GCC push_options") PRAGMA(GCC target(features))
+#define END_TARGET _Pragma("GCC pop_options")
+#endif
+
 #define LEVEL plain
 #define LANES 4
 #include "level.h"
 #undef LEVEL
 #undef LANES
 #if defined(__x86_64__)
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#endif
+TARGET("avx2,fma")
 #define LEVEL avx2
 #define LANES 8
 #include "level.h"
 #undef LEVEL
 #undef LANES
-#if defined(__clang__)
-#pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))), \
-                             apply_to = function)
-#else
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
-#endif
+END_TARGET
+TARGET("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
 #define LEVEL avx512
 #define LANES 16
 #define VNNI
 #include "level.h"
 #undef LEVEL
-#if defined(__clang__)
-#pragma clang attribute pop
-#pragma clang attribute push( \
-    __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16"))), apply_to = function)
-#else
-#pragma GCC target("avx512bf16")
-#endif
+END_TARGET
+TARGET("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16")
 #define LEVEL avx512bf16
 #define BF16_DOT
 #include "level.h"
 #undef LEVEL
 #undef LANES
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+END_TARGET
 #elif defined(__aarch64__)
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
+TARGET("dotprod")
 #else
-#pragma GCC push_options
-#pragma GCC target("arch=armv8.2-a+dotprod")
+TARGET("arch=armv8.2-a+dotprod")
 #endif
 #define LEVEL dotprod
 #define LANES 4
@@ -68,11 +58,7 @@
 #include "level.h"
 #undef LEVEL
 #undef LANES
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+END_TARGET
 #endif
 
 static const struct { const char *name; const operations *operations; } levels[] = {

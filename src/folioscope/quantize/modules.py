@@ -71,7 +71,7 @@ class PackedLinear(nn.Module):
 
     def settle(self) -> None:
         """Without the kernels: what stock operators need takes the place of the weight."""
-        if not native.available():
+        if is_stock(self):
             self.product()
 
     def product(self) -> Product:
@@ -117,6 +117,11 @@ def runs_natively(layer: nn.Module, x: Tensor) -> bool:
     return fits and x.device.type == "cpu" and native.available() and not (x.requires_grad and torch.is_grad_enabled())
 
 
+def is_stock(layer: nn.Module) -> bool:
+    """Whether stock operators multiply with this layer's integers, since there are no kernels."""
+    return isinstance(layer, PackedLinear) and not native.available()
+
+
 class Banked(nn.Module):
     """A module that keeps its weights' addresses for the kernels, until the weights change."""
 
@@ -154,9 +159,10 @@ class PackedSwiGLU(Banked, SwiGLU):
     def forward(self, x: Tensor) -> Tensor:
         rows = x.flatten(0, -2)  # (N, hidden)
         first: Any = self.gate_proj
+        if is_stock(first):
+            return self.stock(first.product().prepared(rows)).view(x.shape)
         if not runs_natively(first, x):
-            stock = isinstance(first, PackedLinear) and not native.available()
-            return self.stock(first.product().prepared(rows)).view(x.shape) if stock else super().forward(x)
+            return super().forward(x)
         nobody = torch.empty(len(rows), 0, dtype=torch.int64), torch.empty(len(rows), 0)
         return native.experts(self.whole(), True, rows, *nobody).view(x.shape)
 
@@ -175,9 +181,11 @@ class PackedMoE(Banked, MoE):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.flatten(0, -2)  # (N, hidden)
-        if not runs_natively(self.shared_experts.gate_proj, x):
-            alone = len(rows) == 1 and isinstance(self.shared_experts.gate_proj, PackedLinear)
-            return self._alone(rows).view(x.shape) if alone and not native.available() else super().forward(x)
+        first = self.shared_experts.gate_proj
+        if len(rows) == 1 and is_stock(first):
+            return self._alone(rows).view(x.shape)
+        if not runs_natively(first, x):
+            return super().forward(x)
         weights, ids = self.gate(rows)  # (N, k)
         return native.experts(self.whole(), True, rows, ids, weights).view(x.shape)
 

@@ -78,8 +78,8 @@ def _is_held_out(text: str) -> bool:
 
 @lru_cache(maxsize=2)
 def _sentences(everywhere: bool) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for text in (*_python_texts(), *(_other_texts() if everywhere else ())):
+    found = dict.fromkeys(_sentences(everywhere=False)) if everywhere else {}
+    for text in _other_texts() if everywhere else _python_texts():
         for piece in _SENTENCE_END.split(_MARKUP.sub(" ", text)):
             sentence = _STRAY_BLANK.sub("", " ".join(piece.split()))
             if _is_prose(sentence):

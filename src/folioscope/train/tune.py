@@ -108,8 +108,8 @@ class Tuning(Training[nn.Module, OwnBatch]):
         return nn.ParameterDict({name.replace(".", "/"): p for name, p in factors})
 
     def batches(self) -> OwnBatches:
-        drawn = self.recipe.pages, self.recipe.seed, self.network.config, self.tokenizer, self.recipe.slips
-        return OwnBatches(self.trained, *drawn)
+        recipe, config = self.recipe, self.network.config
+        return OwnBatches(self.trained, recipe.pages, recipe.seed, config, self.tokenizer, recipe.slips)
 
     def pictures(self, batch: OwnBatch) -> Tensor:
         return torch.stack([views.global_view for views in batch.views])
