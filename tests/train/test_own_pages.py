@@ -67,7 +67,7 @@ def test_every_page_is_drawn_once_a_turn_and_the_same_for_the_same_step(drawn: P
     batches = OwnBatches(load_pages(drawn), 2, 0, model.config, tokenizer)
     seen = [batches._drawn(place) for place in range(4)]
     assert sorted(seen) == [0, 1, 2, 3]
-    assert batches[1].ids.equal(batches[1].ids)
+    assert batches[1].rows.ids.equal(batches[1].rows.ids)
     assert batches[1].views[0].global_view.equal(batches[1].views[0].global_view)
 
 
@@ -76,10 +76,10 @@ def test_the_answer_is_asked_and_nothing_else(drawn: Path, tiny_reader: tuple) -
     pages = load_pages(drawn)[:2]
     batch = own_batch(pages, [page.open() for page in pages], model.config, tokenizer)
     for row, page in enumerate(pages):
-        asked = batch.targets[row][batch.targets[row] != IGNORE].tolist()
+        asked = batch.rows.targets[row][batch.rows.targets[row] != IGNORE].tolist()
         assert tokenizer.decode(asked[:-1]) == page.answer
         assert asked[-1] == tokenizer.eos_token_id
-    assert batch.image_mask.sum() > 0
+    assert batch.rows.image_mask.sum() > 0
 
 
 def test_a_page_with_boxes_keeps_its_size() -> None:

@@ -15,7 +15,7 @@ from folioscope.train.render import PageStyle, TrainingPage, render_page
 from folioscope.types import InputError
 
 HEADER = r"<\|ref\|>(\w+)<\|/ref\|><\|det\|>\[\[(\d+), (\d+), (\d+), (\d+)\]\]<\|/det\|>\n"
-HEADING = re.compile(r"<\|ref\|>\w+<\|/ref\|><\|det\|>\[\[(?P<from>\d+, \d+), (?P<to>\d+, \d+)\]\]<\|/det\|>")
+HEADING = re.compile(HEADER.removesuffix(r"\n"))
 BLOCK = re.compile(HEADER + r"((?:[^\n]+\n)*)\n")
 
 PLAIN = PageStyle(degrade=0)
@@ -96,18 +96,27 @@ def test_every_glyph_is_on_the_page_and_has_its_place(style: PageStyle) -> None:
 
 
 @pytest.mark.parametrize("style", [DENSE, MIXED])
-def test_grounded_places_are_the_plain_places_behind_the_corners_of_boxes(style: PageStyle) -> None:
+def test_grounded_places_are_the_plain_places_behind_headers_where_the_blocks_start(style: PageStyle) -> None:
     for seed in range(25):
         page = render_page(style, seed)
         grounded, plain = page.grounded_xy.copy(), page.plain_xy
-        for match, (_, box, _) in zip(HEADING.finditer(page.grounded), blocks(page), strict=True):
-            for name, corner in (("from", box[:2]), ("to", box[2:])):
-                places = grounded[match.start(name) : match.end(name)]
-                np.testing.assert_allclose(places, np.tile(corner, (len(places), 1)), atol=0.6)
+        for match, (label, box, _) in zip(HEADING.finditer(page.grounded), blocks(page), strict=True):
+            header = grounded[match.start() : match.end()]
+            assert (header == header[0]).all()
+            if label == "image":
+                np.testing.assert_allclose(header[0], box[:2], atol=0.6)
+            else:
+                assert tuple(header[0]) in {tuple(place) for place in plain.tolist()}
             grounded[match.start() : match.end()] = np.nan
         glyphs = grounded[~np.isnan(grounded[:, 0])]
         spoken = plain[[not character.isspace() for character in page.plain]]
         assert {tuple(place) for place in spoken.tolist()} <= {tuple(place) for place in glyphs.tolist()}
+
+
+def test_boxes_are_those_of_the_answer() -> None:
+    for seed in range(10):
+        page = render_page(MIXED, seed)
+        np.testing.assert_allclose(page.blocks, [box for _, box, _ in blocks(page)], atol=0.5)
 
 
 def test_tables_are_rows_of_cells_and_stand_beside_other_columns() -> None:

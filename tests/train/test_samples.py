@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from folioscope.config import OcrConfig
+from folioscope.config import Mode, OcrConfig
 from folioscope.model.ocr import DeepseekOcr
 from folioscope.tokens import Tokenizer, slot_count
+from folioscope.train.answers import IGNORE, answer_row, asked
+from folioscope.train.grid import CHARSET
 from folioscope.train.guides import Guides
 from folioscope.train.optimize import initialise
 from folioscope.train.recipe import EMBEDDED, EMBEDDED_CONFIG, Stage
 from folioscope.train.render import PageStyle, render_page
-from folioscope.train.samples import CHARSET, IGNORE, PageBatches, make_batch, with_slips
+from folioscope.train.samples import Batch, PageBatches, make_batch, question
 from folioscope.train.vocabulary import save_tokenizer
-from folioscope.views import TILE
+from folioscope.views import TILE, ocr_views
 
 CONFIG = OcrConfig.from_dict(EMBEDDED_CONFIG)
 STAGE = Stage(1, 256, 4, PageStyle(side=256, degrade=0))
@@ -36,35 +40,39 @@ def pages() -> list:
     return [render_page(STAGE.style, seed) for seed in range(4)]
 
 
+def batch_of(pages: list, stage: Stage, config: OcrConfig, tokenizer: Tokenizer) -> Batch:
+    return make_batch([question(page, index) for index, page in enumerate(pages)], stage, config, tokenizer)
+
+
 def test_targets_are_the_answers(tokenizer: Tokenizer, pages: list) -> None:
-    batch = make_batch(pages, STAGE, CONFIG, tokenizer)
+    batch = batch_of(pages, STAGE, CONFIG, tokenizer)
     for row, page in enumerate(pages):
-        answer = batch.targets[row][batch.targets[row] != IGNORE].tolist()
+        answer = batch.rows.targets[row][batch.rows.targets[row] != IGNORE].tolist()
         assert answer[-1] == tokenizer.eos_token_id
         assert tokenizer.decode(answer[:-1]) == (page.grounded if row % 2 == 1 else page.plain)
 
 
 def test_every_target_follows_from_the_position_before_it(tokenizer: Tokenizer, pages: list) -> None:
-    batch = make_batch(pages, STAGE, CONFIG, tokenizer)
-    rows, places = (batch.targets != IGNORE).nonzero(as_tuple=True)
-    assert torch.equal(batch.targets[rows, places], batch.ids[rows, places + 1])
-    assert not batch.image_mask[rows, places + 1].any()
+    batch = batch_of(pages, STAGE, CONFIG, tokenizer)
+    rows, places = (batch.rows.targets != IGNORE).nonzero(as_tuple=True)
+    assert torch.equal(batch.rows.targets[rows, places], batch.rows.ids[rows, places + 1])
+    assert not batch.rows.image_mask[rows, places + 1].any()
 
 
 def test_slots_point_at_the_image_token_over_the_next_glyph(tokenizer: Tokenizer, pages: list) -> None:
-    batch = make_batch(pages, STAGE, CONFIG, tokenizer)
+    batch = batch_of(pages, STAGE, CONFIG, tokenizer)
     side = CONFIG.tokens_per_side(STAGE.view)
-    asked = batch.slots != IGNORE
+    asked = batch.rows.slots != IGNORE
     assert asked.any(dim=1).all()
     rows, places = asked.nonzero(as_tuple=True)
-    chosen = batch.slots[rows, places]
-    assert batch.image_mask[rows, chosen].all()
+    chosen = batch.rows.slots[rows, places]
+    assert batch.rows.image_mask[rows, chosen].all()
     # The cell that a slot names holds the class of the glyph to be written, unless it is a blank or a list's bullet,
     # or, in grounded answers, a number of a box.
     cells = torch.cat([batch.cells, torch.zeros_like(batch.cells[:, :, :1])], dim=2).flatten(1, 2)  # (B, slots, K)
     found = total = 0
     for row, place, slot in zip(rows.tolist(), places.tolist(), chosen.tolist(), strict=True):
-        glyph = CHARSET.find(tokenizer.decode([int(batch.targets[row, place])])) + 1
+        glyph = CHARSET.find(tokenizer.decode([int(batch.rows.targets[row, place])])) + 1
         if glyph and row % 2 == 0:
             found += int(glyph in cells[row, slot - 1])
             total += 1
@@ -73,7 +81,7 @@ def test_slots_point_at_the_image_token_over_the_next_glyph(tokenizer: Tokenizer
 
 
 def test_patches_hold_the_glyphs_of_the_page(tokenizer: Tokenizer, pages: list) -> None:
-    batch = make_batch(pages, STAGE, CONFIG, tokenizer)
+    batch = batch_of(pages, STAGE, CONFIG, tokenizer)
     assert batch.patches.shape == (4, 32, 32)
     for row, page in enumerate(pages):
         on_page = {CHARSET.find(chr(int(code))) + 1 or len(CHARSET) + 1 for code in page.glyphs[:, 0]}
@@ -85,9 +93,9 @@ def test_patches_hold_the_glyphs_of_the_page(tokenizer: Tokenizer, pages: list) 
 def test_batches_depend_on_recipe_and_step_alone(tokenizer: Tokenizer) -> None:
     batches = PageBatches(EMBEDDED, CONFIG, tokenizer)
     once, again, other = batches[7], batches[7], batches[8]
-    assert torch.equal(once.ids, again.ids)
+    assert torch.equal(once.rows.ids, again.rows.ids)
     assert torch.equal(once.views, again.views)
-    assert once.ids.shape != other.ids.shape or not torch.equal(once.ids, other.ids)
+    assert once.rows.ids.shape != other.rows.ids.shape or not torch.equal(once.rows.ids, other.rows.ids)
 
 
 def test_the_published_prompts_are_one_token_each(tokenizer: Tokenizer) -> None:
@@ -98,7 +106,7 @@ def test_the_published_prompts_are_one_token_each(tokenizer: Tokenizer) -> None:
 def test_of_a_tiled_page_the_slots_are_in_the_mosaic_of_its_tiles(tokenizer: Tokenizer) -> None:
     style = PageStyle(side=1000, lines=(12, 20), type_px=(20, 40), degrade=0, columns=0.5)
     pages = [render_page(style, seed) for seed in (2, 3)]
-    batch = make_batch(pages, Stage(1, 256, 2, style, max_tiles=4), CONFIG, tokenizer)
+    batch = batch_of(pages, Stage(1, 256, 2, style, max_tiles=4), CONFIG, tokenizer)
     assert batch.is_tiled
     for index, (page, tiles, grid) in enumerate(zip(pages, batch.tiles, batch.grids, strict=True)):
         assert tiles is not None
@@ -107,10 +115,10 @@ def test_of_a_tiled_page_the_slots_are_in_the_mosaic_of_its_tiles(tokenizer: Tok
         size = np.array(page.image.size)
         places = page.grounded_xy if index % 2 else page.plain_xy
         cells = np.unique(places[~np.isnan(places[:, 0])] / size * np.array(grid) * along // 1, axis=0)
-        slots = np.unique(batch.slots[index][batch.slots[index] != IGNORE])
+        slots = np.unique(batch.rows.slots[index][batch.rows.slots[index] != IGNORE])
         rows, columns = np.divmod(slots - 1, along * grid[0] + 1)
         np.testing.assert_array_equal(np.unique(np.stack([columns, rows], axis=1), axis=0), cells)
-        assert batch.image_mask[index].sum() == slot_count(8, along, grid)
+        assert batch.rows.image_mask[index].sum() == slot_count(8, along, grid)
 
 
 def test_tiled_pages_teach_the_decoder_alone(tokenizer: Tokenizer, tiny_config: dict[str, Any]) -> None:
@@ -118,19 +126,38 @@ def test_tiled_pages_teach_the_decoder_alone(tokenizer: Tokenizer, tiny_config: 
     model, guides = DeepseekOcr(config), Guides(config)
     initialise(model)
     style = PageStyle(side=800, lines=(2, 3), type_px=(30, 40), degrade=0)
-    batch = make_batch([render_page(style, 1)], Stage(1, 256, 1, style, max_tiles=2), config, tokenizer)
+    batch = batch_of([render_page(style, 1)], Stage(1, 256, 1, style, max_tiles=2), config, tokenizer)
     losses = guides(model, batch)
     (losses.text + losses.patch + losses.cell + losses.guide).backward()
     assert all(weight.grad is None for weight in model.encoder.parameters())
     assert any(weight.grad is not None for weight in model.decoder.blocks.parameters())
 
 
-def test_slips_change_what_was_written_and_nothing_else(tokenizer: Tokenizer, pages: list) -> None:
-    batch = make_batch(pages, STAGE, CONFIG, tokenizer)
-    slipped = with_slips(batch.ids, batch.targets, 0.5, torch.Generator().manual_seed(0))
-    written = torch.zeros_like(batch.image_mask)
-    written[:, 1:] = (batch.targets != IGNORE)[:, :-1]  # every id that was a target one place before
-    changed = slipped != batch.ids
-    assert not changed[~written].any()
-    assert 0.35 < changed[written].float().mean() < 0.5  # now and then another's id is the same
-    assert torch.equal(with_slips(batch.ids, batch.targets, 0.0, torch.Generator()), batch.ids)
+def test_image_tokens_know_the_box_of_their_block(tokenizer: Tokenizer, pages: list) -> None:
+    batch = batch_of(pages, STAGE, CONFIG, tokenizer)
+    for seen, page in zip(batch.blocks.numpy(), pages, strict=True):
+        boxes = page.blocks / np.tile(page.image.size, 2)
+        known = np.unique(seen[~np.isnan(seen[..., 0])], axis=0)
+        assert 1 <= len(known) <= len(boxes)
+        assert all(np.isclose(boxes, box, atol=1e-6).all(axis=1).any() for box in known)
+    assert batch.blocks.isnan().any()  # margins
+
+
+def test_the_first_digits_of_a_box_matter_most(tokenizer: Tokenizer) -> None:
+    text = "<|ref|>text<|/ref|><|det|>[[5, 42, 907, 61]]<|/det|>\nin 1907"
+    views = ocr_views(Image.new("RGB", (64, 64)), Mode(256, TILE, True, 0))
+    row = answer_row(asked("markdown", views, CONFIG, tokenizer), text, tokenizer, 0.0, np.random.default_rng(0))
+    heavy = [(tokenizer.decode([int(t)]), float(w)) for t, w in zip(row.targets, row.weights, strict=True) if w > 1]
+    assert heavy == [("4", 2.0), ("9", 4.0), ("0", 2.0), ("6", 2.0)]
+    assert (row.weights[row.targets == IGNORE] == 0).all()
+
+
+def test_steps_drawn_together_share_pages_out_by_length(tokenizer: Tokenizer) -> None:
+    stage = Stage(6, 256, 4, replace(STAGE.style, lines=(1, 9), type_px=(12, 30)))
+    batches = PageBatches(replace(EMBEDDED, stages=(stage, stage)), CONFIG, tokenizer)
+    lengths = [(batches[step].rows.targets != IGNORE).sum(1) for step in range(4)]
+    first, *_, last = sorted(lengths, key=lambda one: int(one.max()))
+    assert first.max() <= last.min()
+    backwards = [batches[step].rows.ids for step in (9, 5, 3)]
+    for step, ids in zip((9, 5, 3), backwards, strict=True):
+        assert torch.equal(PageBatches(batches.recipe, CONFIG, tokenizer)[step].rows.ids, ids)

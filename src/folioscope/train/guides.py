@@ -1,8 +1,9 @@
 """Losses that exist in training only: they tell a small network where to look and what stands there.
 
 The text loss alone leaves a small reader guessing from language for very long; the renderer knows more. The patch
-loss asks the ViT for the glyph under each patch, the cell loss asks each image token for the glyphs in its square, and
-the guide asks some decoder heads to attend to the image token that holds the next glyph.
+loss asks the ViT for the glyph under each patch, the cell loss asks each image token for the glyphs in its square, the
+block loss for the box of the block it lies in, and the guide asks some decoder heads to attend to the image token that
+holds the next glyph.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 from folioscope.config import OcrConfig
 from folioscope.model.decoder import Block, rotary_table
 from folioscope.model.ocr import DeepseekOcr
-from folioscope.train.samples import CELL_GLYPHS, CHARSET, IGNORE, Batch
+from folioscope.train.answers import IGNORE, weighted_cross_entropy
+from folioscope.train.grid import CELL_GLYPHS, CHARSET
+from folioscope.train.samples import Batch
 
 CLASSES = len(CHARSET) + 2
 
@@ -28,6 +31,7 @@ class Losses:
     text: Tensor
     patch: Tensor
     cell: Tensor
+    block: Tensor
     guide: Tensor
     attention: Tensor
     accuracy: Tensor
@@ -43,6 +47,7 @@ class Guides(nn.Module):
         super().__init__()
         self.patch = nn.Linear(config.vit.neck_channels, CLASSES)
         self.cell = nn.Linear(config.decoder.hidden_size, CLASSES * CELL_GLYPHS)
+        self.block = nn.Linear(config.decoder.hidden_size, 4)
         background = torch.ones(CLASSES)
         background[0] = 0.2  # most patches and places in cells hold nothing
         self.register_buffer("balance", background, persistent=False)
@@ -54,28 +59,32 @@ class Guides(nn.Module):
             tokens = model.encoder.understand(seen)  # (B, s, s, hidden)
             tiles = [None if some is None else model.encoder(some) for some in batch.tiles]
             features = [model.encoder.arrange(*page) for page in zip(tokens, tiles, batch.grids, strict=True)]
-        embedded = model.embed(batch.ids, batch.image_mask, features).to(tokens.dtype)
-        hidden, attention = self._decode(model, embedded, batch.slots)
-        asked = batch.targets != IGNORE
+        rows = batch.rows
+        embedded = model.embed(rows.ids, rows.image_mask, features).to(tokens.dtype)
+        hidden, attention = self._decode(model, embedded, rows.slots)
+        asked = rows.targets != IGNORE
         logits = model.decoder.logits(hidden[asked])  # (n, vocab)
-        answers = batch.targets[asked]
-        patch, cell = self._named(seen, tokens, batch)
+        answers = rows.targets[asked]
+        patch, cell, block = self._named(seen, tokens, batch)
         return Losses(
-            text=F.cross_entropy(logits, answers),
+            text=weighted_cross_entropy(logits, answers, rows.weights[asked]),
             patch=patch,
             cell=cell,
+            block=block,
             guide=-attention.clamp_min(1e-6).log().mean(),
             attention=attention.mean(),
             accuracy=(logits.argmax(-1) == answers).float().mean(),
         )
 
-    def _named(self, seen: Tensor, tokens: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The patch and the cell loss. Of tiled pages none: in their view type is too small to be named."""
+    def _named(self, seen: Tensor, tokens: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """The patch, cell and block losses. Of tiled pages none: in their view type is too small to be named."""
         if batch.is_tiled:
-            return torch.zeros(()), torch.zeros(())
+            return torch.zeros(()), torch.zeros(()), torch.zeros(())
         cells = self.cell(tokens).unflatten(-1, (CELL_GLYPHS, CLASSES))
         patches = self.patch(seen.permute(0, 2, 3, 1))
-        return self._classify(patches, batch.patches), self._classify(cells, batch.cells)
+        covered = ~batch.blocks.isnan().any(-1)  # (B, s, s)
+        block = F.l1_loss(self.block(tokens[covered]).float(), batch.blocks[covered])
+        return self._classify(patches, batch.patches), self._classify(cells, batch.cells), block
 
     def _decode(self, model: DeepseekOcr, x: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
         """The decoder's pass, and how much its guided heads look where they should: (n,), 0..1.

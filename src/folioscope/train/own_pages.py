@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from folioscope.config import OcrConfig
 from folioscope.pages import open_page
-from folioscope.tokens import PROMPTS, Tokenizer, encode_prompt, slot_count
+from folioscope.tokens import Tokenizer
+from folioscope.train.answers import Row, answer_row, asked, pad_rows
 from folioscope.train.degrade import degrade
 from folioscope.train.layout import PageStyle
 from folioscope.train.render import render_page
-from folioscope.train.samples import IGNORE, with_slips
 from folioscope.types import InputError
-from folioscope.views import TILE, Views, default_mode, ocr_views
+from folioscope.views import Views, default_mode, ocr_views
 
 ANSWERS = {"text": "free", "markdown": "markdown"}
 """The field that holds what stands on the page, and the preset prompt it answers."""
@@ -50,12 +48,10 @@ class OwnPage:
 
 @dataclass(frozen=True)
 class OwnBatch:
-    """Pages with their answers. `ids`, `image_mask` and `targets` are (B, T), right-padded, as in `Batch`."""
+    """Pages with their answers; `rows` are (B, T) each, right-padded."""
 
     views: tuple[Views, ...]
-    ids: Tensor
-    image_mask: Tensor
-    targets: Tensor
+    rows: Row
 
 
 def load_pages(file: Path) -> list[OwnPage]:
@@ -134,9 +130,7 @@ class OwnBatches(Dataset[OwnBatch]):
         pages = [self.pages[self._drawn(place)] for place in places]
         rng = np.random.default_rng([self.seed, step])
         images = [varied(page.open(), rng, moved=page.prompt == "free") for page in pages]
-        batch, chance = own_batch(pages, images, self.config, self.tokenizer), torch.Generator()
-        chance.manual_seed(int(rng.integers(2**31)))
-        return replace(batch, ids=with_slips(batch.ids, batch.targets, self.slips, chance))
+        return own_batch(pages, images, self.config, self.tokenizer, self.slips, rng)
 
     def _drawn(self, place: int) -> int:
         turn, index = divmod(place, len(self.pages))
@@ -154,25 +148,16 @@ def varied(image: Image.Image, rng: np.random.Generator, moved: bool) -> Image.I
 
 
 def own_batch(
-    pages: Sequence[OwnPage], images: Sequence[Image.Image], config: OcrConfig, tokenizer: Tokenizer
+    pages: Sequence[OwnPage],
+    images: Sequence[Image.Image],
+    config: OcrConfig,
+    tokenizer: Tokenizer,
+    slips: float = 0.0,
+    rng: np.random.Generator | None = None,
 ) -> OwnBatch:
     """Tensors of pages and what is seen of them, each in the mode it would be read in."""
+    rng = rng or np.random.default_rng(0)
     views = tuple(ocr_views(image, default_mode(config, image.size)) for image in images)
-    rows = [_row(page, seen, config, tokenizer) for page, seen in zip(pages, views, strict=True)]
-    ids, masks, targets = map(list, zip(*rows, strict=True))
-    return OwnBatch(
-        views,
-        pad_sequence(ids, batch_first=True, padding_value=tokenizer.pad_token_id),
-        pad_sequence(masks, batch_first=True),
-        pad_sequence(targets, batch_first=True, padding_value=IGNORE),
-    )
-
-
-def _row(page: OwnPage, views: Views, config: OcrConfig, tokenizer: Tokenizer) -> tuple[Tensor, Tensor, Tensor]:
-    view, tile = (config.tokens_per_side(side) for side in (views.global_view.shape[-1], TILE))
-    head = encode_prompt(tokenizer, PROMPTS[page.prompt], slot_count(view, tile, views.grid))
-    answer = [*tokenizer.encode(page.answer), tokenizer.eos_token_id]
-    ids = torch.tensor([*head.ids, *answer])
-    targets = torch.full_like(ids, IGNORE)
-    targets[len(head.ids) - 1 : -1] = ids[len(head.ids) :]
-    return ids, torch.tensor([*head.image_mask, *[False] * len(answer)]), targets
+    heads = [asked(page.prompt, seen, config, tokenizer) for page, seen in zip(pages, views, strict=True)]
+    rows = [answer_row(head, p.answer, tokenizer, slips, rng) for head, p in zip(heads, pages, strict=True)]
+    return OwnBatch(views, pad_rows(rows, tokenizer.pad_token_id))

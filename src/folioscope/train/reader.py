@@ -63,7 +63,8 @@ class ReaderTraining(Training[DeepseekOcr, Batch]):
             losses = self.guides(self.model, batch)
         weights = self.recipe
         loss = losses.text + weights.patch_loss * losses.patch + weights.cell_loss * losses.cell
-        return loss + weights.guide_loss * losses.guide, {f.name: getattr(losses, f.name) for f in fields(Losses)}
+        loss = loss + weights.block_loss * losses.block + weights.guide_loss * losses.guide
+        return loss, {f.name: getattr(losses, f.name) for f in fields(Losses)}
 
     def look(self) -> Mapping[str, Any]:
         """Held-out pages of the last stage's style read, and drawn in `readings.png` with what stands there."""

@@ -29,10 +29,11 @@ class TrainingPage:
         grounded: The answer to the Markdown prompt, in the published grammar.
         plain: The answer to "Free OCR.".
         grounded_xy: (len(grounded), 2) float32, the middle of the glyph that each character stands for; of the gap
-            for blanks within a line; the corner of the block for the numbers of its box; NaN for other markup and
+            for blanks within a line; where the block starts for its label and its box; NaN for other markup and
             line breaks.
         plain_xy: The same for `plain`.
         glyphs: (n, 5) float32, one row a visible glyph: code point, x1, y1, x2, y2; its advance across, its ink down.
+        blocks: (n, 4) float32, the box of each block, x1, y1, x2, y2.
     """
 
     image: Image.Image
@@ -41,6 +42,7 @@ class TrainingPage:
     grounded_xy: np.ndarray
     plain_xy: np.ndarray
     glyphs: np.ndarray
+    blocks: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -152,8 +154,9 @@ def _turn(boxes: np.ndarray, matrix: degrade.Matrix) -> np.ndarray:
 
 def _describe(image: Image.Image, blocks: list[tuple[Block, list[_SetLine]]], matrix: degrade.Matrix) -> TrainingPage:
     grounded, plain = _Answer(), _Answer()
-    for block, lines in blocks:
-        _write_reference(grounded, block, lines, matrix, image.size)
+    boxes = np.array([_box(block, lines, matrix, image.size) for block, lines in blocks]).reshape(-1, 4)
+    for (block, lines), box in zip(blocks, boxes, strict=True):
+        _write_reference(grounded, block, lines, box, image.size)
         grounded.markup(_MARKUP.get(block.label, ""))
         _write_rows(grounded, block, lines, _TABLE if block.cells else _LINES)
         _write_rows(plain, block, lines, _LINES)
@@ -162,23 +165,25 @@ def _describe(image: Image.Image, blocks: list[tuple[Block, list[_SetLine]]], ma
     visible = [row for _, lines in blocks for line in lines for row in _visible(line)]
     (grounded_text, grounded_xy), (plain_text, plain_xy) = grounded.finish(), plain.finish()
     glyphs = np.array(visible, dtype=np.float32).reshape(-1, 5)
-    return TrainingPage(image, grounded_text, plain_text, grounded_xy, plain_xy, glyphs)
+    return TrainingPage(image, grounded_text, plain_text, grounded_xy, plain_xy, glyphs, boxes.astype(np.float32))
+
+
+def _box(block: Block, lines: list[_SetLine], matrix: degrade.Matrix, size: tuple[int, int]) -> np.ndarray:
+    """The upright box around a block's ink, x1, y1, x2, y2, within the page."""
+    drawn = [*block.rules, block.box] if block.box else list(block.rules)
+    ink = np.concatenate([*(_inked(line) for line in lines), _turn(np.array(drawn, float).reshape(-1, 4), matrix)])
+    return np.clip(np.concatenate([ink[:, :2].min(0), ink[:, 2:].max(0)]), 0, np.array([*size, *size]) - _WITHIN)
 
 
 def _write_reference(
-    answer: _Answer, block: Block, lines: list[_SetLine], matrix: degrade.Matrix, size: tuple[int, int]
+    answer: _Answer, block: Block, lines: list[_SetLine], box: np.ndarray, size: tuple[int, int]
 ) -> None:
-    """The label and the box, whose numbers stand for the block's left top and right bottom corners."""
-    drawn = [*block.rules, block.box] if block.box else list(block.rules)
-    ink = np.concatenate([*(_inked(line) for line in lines), _turn(np.array(drawn, float).reshape(-1, 4), matrix)])
-    page = np.array([*size, *size])
-    corners = np.clip(np.concatenate([ink[:, :2].min(0), ink[:, 2:].max(0)]), 0, page - _WITHIN)
-    x1, y1, x2, y2 = (corners / page * _GRID).round().astype(int)
-    answer.markup(f"<|ref|>{block.label}<|/ref|><|det|>[[")
-    answer.markup_at(f"{x1}, {y1}", *corners[:2])
-    answer.markup(", ")
-    answer.markup_at(f"{x2}, {y2}", *corners[2:])
-    answer.markup("]]<|/det|>\n")
+    """The label and the box; they are found where the block starts, at its first glyph or a picture's corner."""
+    first = lines[0].boxes[0] if lines else np.tile(box[:2], 2)
+    numbers = (box / [*size, *size] * _GRID).round().astype(int).tolist()
+    header = f"<|ref|>{block.label}<|/ref|><|det|>[{numbers}]<|/det|>"
+    answer.markup_at(header, *(first[:2] + first[2:]) / 2)
+    answer.markup("\n")
 
 
 def _inked(line: _SetLine) -> np.ndarray:

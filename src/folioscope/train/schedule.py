@@ -47,8 +47,12 @@ class Recipe(Generic[S]):
 
     def stage(self, step: int) -> S:
         """The stage that `step` (0-based) belongs to."""
+        return self.stretch(step)[0]
+
+    def stretch(self, step: int) -> tuple[S, int]:
+        """The stage that `step` (0-based) belongs to, and which of its steps it is (0-based)."""
         for stage in self.stages:
             if step < stage.steps:
-                return stage
+                return stage, step
             step -= stage.steps
-        return self.stages[-1]
+        return self.stages[-1], step

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -18,10 +17,10 @@ from folioscope.evaluate.edit import edit_distance
 from folioscope.grounding import parse
 from folioscope.model.ocr import DeepseekOcr
 from folioscope.tokens import Tokenizer
+from folioscope.train.answers import IGNORE, weighted_cross_entropy
 from folioscope.train.evaluate import decode
 from folioscope.train.own_pages import OwnBatch, OwnBatches, OwnPage, split_pages
 from folioscope.train.run import Training
-from folioscope.train.samples import IGNORE
 from folioscope.train.schedule import Recipe
 from folioscope.types import InputError
 from folioscope.weights import load_ocr, save_ocr, to_published
@@ -57,7 +56,7 @@ class TuneRecipe(Recipe[Turn]):
     pages: int = 4
     lora: int = 0
     freeze: str = ""
-    slips: float = 0.15
+    slips: float = 0.05
 
 
 def tune_recipe(
@@ -115,15 +114,16 @@ class Tuning(Training[nn.Module, OwnBatch]):
         return torch.stack([views.global_view for views in batch.views])
 
     def losses(self, batch: OwnBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Cross-entropy of the answers' ids."""
+        """Cross-entropy of the answers' ids, the first digits of boxes weighing most."""
         device = self.network.device
         with torch.autocast(device.type, torch.bfloat16):
             features = [self.network.image_features(v.global_view, v.tiles, v.grid) for v in batch.views]
-            x = self.network.embed(batch.ids.to(device), batch.image_mask.to(device), features)  # (B, T, hidden)
-            asked = batch.targets != IGNORE
+            rows, targets = batch.rows, batch.rows.targets
+            x = self.network.embed(rows.ids.to(device), rows.image_mask.to(device), features)  # (B, T, hidden)
+            asked = targets != IGNORE
             logits = self.network.decoder.logits(self.network.decoder(x)[asked.to(device)])  # (n, vocab)
-        answers = batch.targets[asked].to(device)
-        text = F.cross_entropy(logits, answers)
+        answers = targets[asked].to(device)
+        text = weighted_cross_entropy(logits, answers, rows.weights[asked].to(device))
         return text, {"text": text, "accuracy": (logits.argmax(-1) == answers).float().mean()}
 
     def measure(self) -> float:

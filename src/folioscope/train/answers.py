@@ -1,0 +1,111 @@
+"""Answers to token ids: what the decoder is shown, what it is to write next, and how much each id matters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from folioscope.config import OcrConfig
+from folioscope.tokens import PROMPTS, EncodedPrompt, Tokenizer, encode_prompt, slot_count
+from folioscope.train.slips import with_slips
+from folioscope.views import TILE, Views
+
+IGNORE = -100
+
+_NUMBERS = re.compile(r"(?<=[\[ ])\d+(?=[,\]])")
+_BOXES = re.compile(r"<\|det\|>.*?<\|/det\|>")
+_PLACE_WEIGHTS = (0.5, 2.0, 4.0)  # of units, tens and hundreds of 999ths: the first digits of a number place the box
+
+
+@dataclass(frozen=True)
+class Row:
+    """A question and its answer.
+
+    Attributes:
+        ids: (T,) int64, what is shown.
+        image_mask: (T,) bool.
+        targets: (T,) int64, the next id of the answer, or IGNORE.
+        slots: (T,) int64, position of the image token that holds the next glyph of the answer, or IGNORE.
+        weights: (T,) float32, of each target in the loss.
+    """
+
+    ids: Tensor
+    image_mask: Tensor
+    targets: Tensor
+    slots: Tensor
+    weights: Tensor
+
+
+def asked(prompt: str, views: Views, config: OcrConfig, tokenizer: Tokenizer) -> EncodedPrompt:
+    """A preset prompt with room for the image tokens of a page's views."""
+    view, tile = (config.tokens_per_side(side) for side in (views.global_view.shape[-1], TILE))
+    return encode_prompt(tokenizer, PROMPTS[prompt], slot_count(view, tile, views.grid))
+
+
+def answer_row(
+    head: EncodedPrompt,
+    answer: str,
+    tokenizer: Tokenizer,
+    slips: float,
+    rng: np.random.Generator,
+    slots: np.ndarray | None = None,
+) -> Row:
+    """A prompt and its answer, shown with this share of slips; `slots` are of the characters of the answer."""
+    right = tokenizer.encode(answer)
+    written, owners = with_slips(right, slips, rng), _owners(answer, right, tokenizer)
+    ids = torch.tensor([*head.ids, *written.ids, tokenizer.eos_token_id])
+    mask = torch.tensor([*head.image_mask, *[False] * (len(written.ids) + 1)])
+    before = len(head.ids) - 1
+
+    def following(values: np.ndarray, end: float, nothing: float) -> Tensor:
+        following = torch.from_numpy(np.append(values, end)[written.reached])
+        return torch.cat([following.new_full((before,), nothing), following, following.new_full((1,), nothing)])
+
+    targets = following(np.array(right, dtype=np.int64), tokenizer.eos_token_id, IGNORE)
+    holders = following(np.full(len(right), IGNORE) if slots is None else slots[owners], IGNORE, IGNORE)
+    return Row(ids, mask, targets, holders, following(_character_weights(answer)[owners], 1.0, 0.0).float())
+
+
+def pad_rows(rows: Sequence[Row], pad: int) -> Row:
+    """Rows as one, (B, T) each, padded on the right."""
+    nothing = (pad, False, IGNORE, IGNORE, 0.0)
+    columns = zip(*map(_fields, rows), strict=True)
+    return Row(
+        *[pad_sequence(list(c), batch_first=True, padding_value=v) for c, v in zip(columns, nothing, strict=True)]
+    )
+
+
+def _fields(row: Row) -> tuple[Tensor, ...]:
+    return row.ids, row.image_mask, row.targets, row.slots, row.weights
+
+
+def _owners(text: str, ids: Sequence[int], tokenizer: Tokenizer) -> np.ndarray:
+    """For each id, the character of `text` it belongs to (one token a byte, special tokens whole)."""
+    owners, place = [], 0
+    for token in ids:
+        owners.append(place)
+        place += len(tokenizer.token_bytes(token))
+    byte_owner = np.repeat(np.arange(len(text)), [len(c.encode()) for c in text])
+    return byte_owner[owners] if owners else np.empty(0, dtype=np.int64)
+
+
+def _character_weights(text: str) -> np.ndarray:
+    """How much each character of an answer matters, (len(text),): of a box's numbers, the first digits most."""
+    weights = np.ones(len(text))
+    for box in _BOXES.finditer(text):
+        for number in _NUMBERS.finditer(text, *box.span()):
+            digits = len(number.group())
+            weights[slice(*number.span())] = [_PLACE_WEIGHTS[min(digits - 1 - i, 2)] for i in range(digits)]
+    return weights
+
+
+def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """The mean over (n,) targets, each as heavy as its weight says; logits (n, vocab)."""
+    return F.cross_entropy(logits.float(), targets, reduction="none") @ weights / weights.sum()
