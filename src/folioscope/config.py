@@ -86,8 +86,8 @@ class OcrConfig:
     """DeepSeek-OCR: DeepEncoder (ViT, compressor, CLIP, projector) and decoder.
 
     Attributes:
-        view_sizes: Sides in pixels of the square views the checkpoint was made for, smallest first; a page is
-            read at the first that holds it. The published file says [[1024, 1024]] (`candidate_resolutions`).
+        view_sizes: Sides in pixels of the square views the checkpoint was made for, smallest first. The published
+            file says [[1024, 1024]] (`candidate_resolutions`).
         published: The JSON it was read from, kept whole so that saving gives back what was loaded.
     """
 

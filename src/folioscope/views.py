@@ -24,6 +24,10 @@ MAX_TILES = 9
 """The published `infer` cuts up to 9 tiles; the published vLLM recipe up to 6."""
 
 MIN_TILES = 2
+
+ENLARGED = 1.5
+"""How many times its size a page is shown to a checkpoint that has a view for it."""
+
 MEAN = STD = 0.5
 PAD_COLOR = (int(MEAN * 255),) * 3
 
@@ -45,14 +49,21 @@ class Views:
     page_size: tuple[int, int]
 
 
+def reads_tiles(config: OcrConfig) -> bool:
+    """Whether a checkpoint was made to see larger pages in tiles beside its one view, as the published one was."""
+    return len(config.view_sizes) == 1 and config.view_sizes[0] > TILE
+
+
 def default_mode(config: OcrConfig, size: tuple[int, int]) -> Mode:
     """The mode a checkpoint reads a page of `size` (width, height) best in: Gundam for the published one.
 
-    The global view is the smallest of the checkpoint's own that holds the page. One made for views no larger than a
-    tile has not learned to read tiles.
+    One made for several views takes the smallest that shows the page at least `ENLARGED` times its size, or the
+    largest it has: small type is told apart by more patches.
     """
-    base = next((side for side in config.view_sizes if side >= max(size)), config.view_sizes[-1])
-    return Mode(base, TILE, True, max_tiles=MAX_TILES if config.view_sizes[-1] > TILE else 0)
+    if reads_tiles(config):
+        return Mode(config.view_sizes[0], TILE, True, MAX_TILES)
+    wanted = ENLARGED * max(size)
+    return Mode(next((side for side in config.view_sizes if side >= wanted), config.view_sizes[-1]), TILE, True, 0)
 
 
 def ocr_views(image: Image.Image, mode: Mode) -> Views:

@@ -110,8 +110,8 @@ def test_a_page_that_is_not_there_costs_only_itself(reader: Reader) -> None:
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_a_page_whose_prompt_does_not_fit_costs_only_itself(tmp_path: Path, batch_size: int) -> None:
     reader = Reader.from_pretrained(scripted_checkpoint(tmp_path, views=(64, 1024)))
-    sheet((50, 50)).save(
-        tmp_path / "a.tif", save_all=True, append_images=[sheet(size) for size in ((90, 90), (60, 60))]
+    sheet((40, 40)).save(
+        tmp_path / "a.tif", save_all=True, append_images=[sheet(size) for size in ((90, 90), (42, 42))]
     )
     document = reader.read(tmp_path / "a.tif", batch_size=batch_size)
     assert [page.status for page in document] == ["ok", "failed", "ok"]

@@ -90,7 +90,7 @@ def test_a_loop_is_mended_by_a_small_temperature(make: Make) -> None:
 
 
 def test_another_mode_mends(make: Make) -> None:
-    reader, model = make(up=Script(LOOP, loop="<td></td>"), tiles=good, views=(640,))
+    reader, model = make(up=Script(LOOP, loop="<td></td>"), tiles=good, views=(1024,))
     result = only(reader.read(page(size=700), mode="small"))
     assert (result.status, steps(result)) == ("retried", ["first", "ngram", "temperature", "mode"])
     assert model.seen == ["up", "up", "up", "tiles"]

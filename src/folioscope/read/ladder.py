@@ -13,7 +13,7 @@ from folioscope.read.task import Task
 from folioscope.read.turning import GLANCE, SURE, is_surer, may_be_turned, surer_way, ways_to_look
 from folioscope.tokens import PROMPTS
 from folioscope.types import Attempt, Doubt, GenerateOptions, Page, Region, Status, Step, Usage
-from folioscope.views import TILE, default_mode
+from folioscope.views import default_mode, reads_tiles
 
 STRICT_SIZE, STRICT_WINDOW = 20, 400
 """The n-gram rule of retries: no 20-gram twice within 400 tokens, table tags exempt. The published windows of 50 and 90
@@ -211,7 +211,7 @@ class Ladder:
         """With tiles if it was without and the checkpoint knows them; else in halves, if the prompt allows."""
         task, image = self.task, self.page.image
         mode = task.mode or default_mode(self.config, image.size)
-        if not mode.crop_mode and self.config.view_sizes[-1] >= TILE:
+        if not mode.crop_mode and reads_tiles(self.config):
             return Plan("mode", (Part(image),), MODES["gundam"], options)
         if task.prompt.strip() in DIVISIBLE and min(image.size) > 1:
             return Plan("mode", halves(image, self.ink), task.mode, options)

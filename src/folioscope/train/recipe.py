@@ -51,15 +51,21 @@ EMBEDDED = ReaderRecipe(
 )
 """The first run behind the shipped checkpoint, from scratch."""
 
-_SMALL = PageStyle(side=384, lines=(10, 60), type_px=(15, 24), random_share=0.4, degrade=0.5, layout=0.5, strength=1.5)
-_MIXED = PageStyle(side=384, lines=(1, 12), type_px=(15, 36), degrade=0.5, layout=0.7, strength=1.5)
-_LARGE = PageStyle(
-    side=640, lines=(2, 24), type_px=(15, 34), degrade=0.5, layout=0.6, strength=1.5, columns=0.1, tables=0.25
-)
+
+def _page(side: int, lines: tuple[int, int], **rest: float) -> PageStyle:
+    return PageStyle(side, lines, type_px=(15, 36), degrade=0.5, layout=0.6, strength=1.5, **rest)
+
 
 FURTHER = ReaderRecipe(
-    stages=(Stage(4, 384, 8, _SMALL), Stage(4, 640, 4, _LARGE), Stage(4, 384, 8, _MIXED), Stage(4, 640, 4, _LARGE))
-    * 200,
+    stages=(
+        Stage(4, 384, 8, _page(236, (1, 12))),
+        Stage(4, 640, 4, _page(392, (1, 24))),
+        Stage(4, 1024, 2, _page(632, (2, 32), columns=0.1, tables=0.25)),
+        Stage(4, 512, 6, _page(304, (1, 16))),
+        Stage(4, 640, 4, _page(392, (1, 24))),
+        Stage(4, 1024, 2, _page(1000, (6, 60), columns=0.3, tables=0.25)),
+    )
+    * 130,
     seed=1,
     lr=2e-3,
     warmup=40,
@@ -71,7 +77,8 @@ FURTHER = ReaderRecipe(
 )
 """What any run does that starts from a checkpoint (`--init`), and the last one behind the shipped checkpoint.
 
-Small type on full pages costs the encoder no more than a few large lines, and teaches ten times the characters.
+Pages are shown in views some 1.6 times their size, as `views.default_mode` shows them: type of 16 pixels is then as
+wide as the patches that have to tell it apart. Pages of 1,000 pixels have no larger view.
 """
 
 _DECODER: Mapping[str, Any] = {
@@ -110,7 +117,7 @@ _TOWERS: Mapping[str, Any] = {
 EMBEDDED_CONFIG: Mapping[str, Any] = {
     "architectures": ["DeepseekOCRForCausalLM"],
     "model_type": "deepseek_vl_v2",
-    "candidate_resolutions": [[384, 384], [640, 640]],
+    "candidate_resolutions": [[side, side] for side in (384, 512, 640, 768, 896, 1024)],
     "global_view_pos": "head",
     "tile_tag": "2D",
     "torch_dtype": "bfloat16",
