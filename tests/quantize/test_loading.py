@@ -14,7 +14,7 @@ from folioscope import DeepseekOCRForCausalLM, native
 from folioscope.native.library import kernels
 from folioscope.native.memory import Arena
 from folioscope.quantize import QUANTISED, choose_precision, load_reader, quantise, stored_kind
-from folioscope.quantize.modules import PackedLinear
+from folioscope.quantize.linear import PackedLinear
 from folioscope.types import CheckpointError, InputError
 from random_ocr import DECODER, published_config, random_ocr
 
@@ -183,3 +183,16 @@ def test_a_prepared_model_still_moves_and_trains(checkpoint: Path) -> None:
     model.requires_grad_(True)
     model(ids()).logits.sum().backward()
     assert model.model.decoder.blocks[0].self_attn.q_proj.weight.grad is not None
+
+
+@torch.inference_mode()
+def test_without_kernels_few_rows_and_many_are_the_same(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOLIOSCOPE_NATIVE", "0")
+    kernels.cache_clear()
+    found = []
+    for few in (0, 100):
+        monkeypatch.setattr("folioscope.quantize.modules.FEW", few)
+        found.append(logits(checkpoint, ids(), kind="int8", dtype=torch.float32))
+    monkeypatch.undo()
+    kernels.cache_clear()
+    assert distance(*found) < 1e-3

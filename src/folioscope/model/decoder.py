@@ -67,8 +67,7 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(query, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], positions: Tensor, cache: KVCache | None) -> Tensor:
-        q, k = self.queries_keys(x, rotation)
-        v = self._heads(self.v_proj(x))
+        q, k, v = self.queries_keys_values(x, rotation)
         visible = None
         if cache is not None:
             past = cache.append(self.layer, positions, k, v)
@@ -77,11 +76,21 @@ class Attention(nn.Module):
             if cache.extent:  # else what has just come is all there is
                 k, v = past
                 visible = torch.arange(k.shape[2], device=x.device) <= positions[:, None, :, None]  # (B, 1, T, seen)
-            k, v = k.to(q.dtype), v.to(q.dtype)
-        mixed = F.scaled_dot_product_attention(
+        return self.o_proj(self.mix(q, k, v, visible).transpose(1, 2).flatten(2))  # (B, T, hidden)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> Tensor:
+        """What queries (B, heads, T, hd) find in keys and values (B, key heads, seen, hd): (B, heads, T, hd).
+
+        `visible` is (B, 1, T, seen) bool; None: the keys are the queries' own, each seen from its position on.
+        """
+        k, v = k.to(q.dtype), v.to(q.dtype)
+        return F.scaled_dot_product_attention(
             q, k, v, attn_mask=visible, is_causal=visible is None, enable_gqa=self.groups > 1
         )
-        return self.o_proj(mixed.transpose(1, 2).flatten(2))  # (B, T, hidden)
+
+    def queries_keys_values(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries and keys, and values, of (B, T, hidden): three of (B, heads, T, hd)."""
+        return *self.queries_keys(x, rotation), self._heads(self.v_proj(x))
 
     def queries_keys(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Rotated queries and keys of (B, T, hidden): two of (B, heads, T, hd)."""

@@ -82,7 +82,7 @@ def integers(weight: Tensor, kind: Kind) -> Tensor:
     """The stored integers as (N, K) int8, padding included."""
     rows = weight.transpose(1, 2).flatten(0, 1)  # (N, K/4 or K/8, 4)
     if kind == "int8":
-        return (rows.flatten(1).to(torch.int16) - 128).to(torch.int8)
+        return (rows.flatten(1) ^ 128).view(torch.int8)
     return (torch.stack((rows & 15, rows >> 4), dim=2).flatten(1).to(torch.int8)) - 8
 
 

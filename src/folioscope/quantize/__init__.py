@@ -18,7 +18,8 @@ from folioscope.model.ocr import DeepseekOcr
 from folioscope.native.layout import Kind
 from folioscope.native.memory import Arena
 from folioscope.placement import choose_dtype
-from folioscope.quantize.modules import TAKES_PLACE_OF, PackedLinear
+from folioscope.quantize.linear import Banked, PackedLinear
+from folioscope.quantize.modules import TAKES_PLACE_OF
 from folioscope.storage import read_json
 from folioscope.types import CheckpointError, InputError
 from folioscope.vision import quicken
@@ -151,7 +152,8 @@ def prepare(model: DeepseekOcr) -> DeepseekOcr:
         return model
     for module in model.decoder.modules():
         module.__class__ = TAKES_PLACE_OF.get(type(module), type(module))
-        if isinstance(module, PackedLinear):
+    for module in model.decoder.modules():  # larger ones first: they lay out several layers side by side
+        if isinstance(module, (PackedLinear, Banked)):
             module.settle()
     return model
 

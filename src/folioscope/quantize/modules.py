@@ -7,7 +7,7 @@ its forward. Between the modules activations are float32, whatever the weights a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,132 +15,34 @@ from torch import Tensor, nn
 
 from folioscope import native
 from folioscope.model.cache import KVCache
-from folioscope.model.decoder import Attention, Decoder, RMSNorm, rotary_table
+from folioscope.model.decoder import Attention, Decoder, RMSNorm, rotary_table, rotate
 from folioscope.model.moe import MoE, SwiGLU
-from folioscope.native.layout import Kind, pack, packed_shapes, unpacked
-from folioscope.native.memory import Arena
+from folioscope.native.bags import Bags
 from folioscope.native.step import Block, Plan, Sizes, step
-from folioscope.native.torch_path import Inputs, Product
-
-
-class PackedLinear(nn.Module):
-    """A linear layer without bias, of integer weights that lie as the kernels read them.
-
-    Attributes:
-        kind: "int8" or "int4".
-        weight, scale: See `folioscope.native.layout`.
-    """
-
-    weight: Tensor
-    scale: Tensor
-
-    def __init__(self, kind: Kind, inputs: int, outputs: int, weight: Tensor, scale: Tensor):
-        super().__init__()
-        self.kind: Kind = kind
-        self.in_features, self.out_features = inputs, outputs
-        self.register_buffer("weight", weight)
-        self.register_buffer("scale", scale)
-        self._product: Product | None = None
-
-    @classmethod
-    def of(cls, linear: nn.Linear, kind: Kind, arena: Arena) -> PackedLinear:
-        """The layer with its weight quantised, into the arena; on the meta device, with the shapes it will have."""
-        assert linear.bias is None
-        weight = linear.weight.detach()
-        outputs, inputs = weight.shape
-        shapes = packed_shapes(kind, outputs, inputs)
-        dtypes = torch.uint8, torch.float32 if kind == "int8" else torch.bfloat16
-        if weight.is_meta:
-            data, scale = (torch.empty(shapes[i], dtype=dtypes[i], device="meta") for i in (0, 1))
-        elif native.available():
-            data, scale = map(arena.empty, shapes, dtypes)
-            weight = weight if weight.dtype == torch.bfloat16 else weight.float()
-            native.pack(weight.contiguous(), kind, data, scale)
-        else:
-            data, scale = pack(weight, kind)
-        return cls(kind, inputs, outputs, data, scale)
-
-    @property
-    def packed(self) -> native.Weight:
-        return native.Weight(self.kind, self.out_features, self.in_features, self.weight, self.scale)
-
-    def move(self, arena: Arena) -> None:
-        """Where the kernels will read them: weight and scale go from a mapped file into the arena."""
-        if native.available():
-            self.weight, self.scale = arena.moved(self.weight), arena.moved(self.scale)
-
-    def settle(self) -> None:
-        """Without the kernels: what stock operators need takes the place of the weight."""
-        if is_stock(self):
-            self.product()
-
-    def product(self) -> Product:
-        """The layer for stock operators, in place of its weight."""
-        if self._product is None:
-            self._product = Product(self.packed)
-            self.weight = self.scale = torch.empty(0)
-        return self._product
-
-    def widened(self) -> Tensor:
-        """The weight (outputs, inputs) float32 that this layer multiplies with."""
-        return unpacked(self.weight, self.scale, self.kind, self.out_features, self.in_features)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(…, inputs) to (…, outputs) float32."""
-        if runs_natively(self, x):
-            return native.linear(native.Bank([self.packed]), x)
-        self.settle()
-        if self._product is None:
-            return F.linear(x.float(), self.widened())
-        return self._product(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
-
-    def extra_repr(self) -> str:
-        return f"in_features={self.in_features}, out_features={self.out_features}, kind={self.kind}"
-
-
-class BFloat16Linear(nn.Linear):
-    """A linear layer whose weight stays as checkpoints have it; in and out are float32."""
-
-    @property
-    def packed(self) -> native.Weight:
-        return native.Weight("bfloat16", self.out_features, self.in_features, self.weight.detach())
-
-    def forward(self, input: Tensor) -> Tensor:
-        if runs_natively(self, input):
-            return native.linear(native.Bank([self.packed]), input)
-        return super().forward(input.to(self.weight.dtype)).float()
-
-
-def runs_natively(layer: nn.Module, x: Tensor) -> bool:
-    """Whether the kernels can multiply x with this layer's weight."""
-    fits = layer.weight.dtype in (torch.uint8, torch.bfloat16) or isinstance(layer, RMSNorm)
-    return fits and x.device.type == "cpu" and native.available() and not (x.requires_grad and torch.is_grad_enabled())
-
-
-def is_stock(layer: nn.Module) -> bool:
-    """Whether stock operators multiply with this layer's integers, since there are no kernels."""
-    return isinstance(layer, PackedLinear) and not native.available()
-
-
-class Banked(nn.Module):
-    """A module that keeps its weights' addresses for the kernels, until the weights change."""
-
-    _banks: dict[str, native.Bank] | None = None
-
-    def bank(self, name: str, *layers: nn.Module) -> native.Bank:
-        if self._banks is None:
-            self._banks = {}
-        if name not in self._banks:
-            self._banks[name] = native.Bank([layer.packed for layer in layers])  # pyright: ignore
-        return self._banks[name]
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        self._banks = None  # the weights move
-        return super()._apply(fn, recurse)
+from folioscope.native.torch_path import Inputs, alone_but_for_products, attend, rounded, uses_bags
+from folioscope.quantize.linear import Banked, BFloat16Linear, is_stock, runs_natively
 
 
 class PackedAttention(Banked, Attention):
     """Attention whose decoding step is two products and one call between them."""
+
+    def settle(self) -> None:
+        self.lay_out("qkv", self.q_proj, self.k_proj, self.v_proj)
+
+    def queries_keys_values(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        if not self._products:
+            return super().queries_keys_values(x, rotation)
+        product = self._products["qkv"]
+        qkv = product.times(product.prepared(x.flatten(0, 1))).view(*x.shape[:2], -1)
+        qkv = self._heads(qkv)  # (B, heads of all, T, hd)
+        query, key = (layer.out_features // self.head_dim for layer in (self.q_proj, self.k_proj))
+        q, k = rotate(qkv[:, : query + key], rotation).split((query, key), dim=1)
+        return q, k, qkv[:, query + key :]
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> Tensor:
+        if self._products and q.shape[2] == 1:
+            return attend(q, k, v, visible)
+        return super().mix(q, k, v, visible)
 
     def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], positions: Tensor, cache: KVCache | None) -> Tensor:
         if cache is None or x.shape[1] != 1 or self.head_dim % 16 or not runs_natively(self.q_proj, x):
@@ -158,48 +60,66 @@ class PackedSwiGLU(Banked, SwiGLU):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.flatten(0, -2)  # (N, hidden)
-        first: Any = self.gate_proj
-        if is_stock(first):
-            return self.stock(first.product().prepared(rows)).view(x.shape)
-        if not runs_natively(first, x):
+        if self._products:
+            return self.stock(self._products["in"].prepared(rows)).view(x.shape)
+        if not runs_natively(self.gate_proj, x):
             return super().forward(x)
         nobody = torch.empty(len(rows), 0, dtype=torch.int64), torch.empty(len(rows), 0)
         return native.experts(self.whole(), True, rows, *nobody).view(x.shape)
 
+    def settle(self) -> None:
+        self.lay_out("in", self.gate_proj, self.up_proj)
+        self.lay_out("out", self.down_proj)
+
     def stock(self, inputs: Inputs) -> Tensor:
         """(N, hidden) of N inputs, from stock operators."""
-        layers: Any = self
-        inner = F.silu(layers.gate_proj.product().times(inputs)) * layers.up_proj.product().times(inputs)
-        return layers.down_proj(inner)
+        assert self._products
+        gate, up = self._products["in"].times(inputs).chunk(2, dim=1)  # (N, width) each
+        out = self._products["out"]
+        return out.times(out.prepared(F.silu(gate) * up))
 
     def whole(self) -> native.Bank:
         return self.bank("all", self.gate_proj, self.up_proj, self.down_proj)
 
 
+FEW = 32
+"""Rows of which each is multiplied by itself with the experts it chose; more are sorted by expert."""
+
+
 class PackedMoE(Banked, MoE):
     """A mixture of experts, the shared ones included, of one call."""
 
+    _bags: tuple[Bags, Bags] | None = None
+
     def forward(self, x: Tensor) -> Tensor:
         rows = x.flatten(0, -2)  # (N, hidden)
-        first = self.shared_experts.gate_proj
-        if len(rows) == 1 and is_stock(first):
-            return self._alone(rows).view(x.shape)
-        if not runs_natively(first, x):
+        if self._bags and len(rows) <= FEW:
+            return self._chosen(rows, *self._bags).view(x.shape)
+        if not runs_natively(self.shared_experts.gate_proj, x):
             return super().forward(x)
         weights, ids = self.gate(rows)  # (N, k)
         return native.experts(self.whole(), True, rows, ids, weights).view(x.shape)
 
-    def _alone(self, row: Tensor) -> Tensor:
-        """(1, hidden) of one row from few stock operators: what is done to it for all of its experts is done once."""
-        weights, ids = self.gate(row)  # (1, k)
-        chosen: list[Any] = [self.experts[expert] for expert in ids[0].tolist()]
-        first, shared = chosen[0], cast(PackedSwiGLU, self.shared_experts)
-        inputs = first.gate_proj.product().prepared(row)
-        gate = torch.cat([one.gate_proj.product().times(inputs) for one in chosen])  # (k, width)
-        up = torch.cat([one.up_proj.product().times(inputs) for one in chosen])
-        inner = first.down_proj.product().prepared(F.silu(gate) * up).rows()
-        outputs = [one.down_proj.product().times(mine) for one, mine in zip(chosen, inner, strict=True)]
-        return weights @ torch.cat(outputs) + shared.stock(inputs)
+    def settle(self) -> None:
+        """Without the kernels: int8 experts go to where one call reads those that a row chose."""
+        experts: list[Any] = list(self.experts)
+        layer = experts[0].gate_proj
+        if self._bags or not is_stock(layer) or layer.kind != "int8" or not uses_bags():
+            return
+        inner = Bags(((one.gate_proj.taken(), one.up_proj.taken()) for one in experts), len(experts))
+        outer = Bags(((one.down_proj.taken(),) for one in experts), len(experts))
+        self._bags = inner, outer
+        for place, one in enumerate(experts):
+            one._products = {"in": inner.one(place), "out": outer.one(place)}
+
+    def _chosen(self, rows: Tensor, inner: Bags, outer: Bags) -> Tensor:
+        """(N, hidden) of (N, hidden): one call for what all chosen experts take in, one for what they give."""
+        weights, ids = self.gate(rows)  # (N, k)
+        shared: Any = self.shared_experts
+        inputs = rounded(rows)
+        gate, up = inner.times(inputs, ids).unbind(1)  # (N * k, width) each
+        outputs = outer.times(rounded(F.silu(gate) * up), ids).view(*ids.shape, -1)  # (N, k, hidden)
+        return torch.bmm(weights[:, None], outputs)[:, 0] + shared.stock(inputs)
 
     def whole(self) -> native.Bank:
         if self._banks is not None and "all" in self._banks:
@@ -215,6 +135,9 @@ class PackedDecoder(Banked, Decoder):
 
     def forward(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
         first: Any = self.blocks[0]
+        if x.shape[:2] == (1, 1) and first.self_attn.is_laid_out:
+            with alone_but_for_products():
+                return super().forward(x, cache)
         if cache is None or x.shape[1] != 1 or not runs_natively(first.self_attn.q_proj, x):
             return super().forward(x, cache)
         self._plan = self._plan or self._planned()
@@ -261,7 +184,7 @@ class PackedNorm(RMSNorm):
     def forward(self, x: Tensor) -> Tensor:
         if runs_natively(self, x):
             return native.norm(x, self.weight, self.eps)
-        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps)
+        return x * torch.rsqrt((x * x).mean(dim=-1, keepdim=True) + self.eps) * self.weight.float()
 
 
 class WideEmbedding(nn.Embedding):
