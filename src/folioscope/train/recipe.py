@@ -52,8 +52,10 @@ EMBEDDED = ReaderRecipe(
 """The first run behind the shipped checkpoint, from scratch."""
 
 
-def _page(side: int, lines: tuple[int, int], **rest: float) -> PageStyle:
-    return PageStyle(side, lines, type_px=(15, 36), degrade=0.5, layout=0.6, strength=1.5, **rest)
+def _page(side: int, lines: tuple[int, int], columns: float = 0.0, tables: float = 0.0) -> PageStyle:
+    return PageStyle(
+        side, lines, type_px=(15, 36), degrade=0.5, layout=0.6, strength=1.5, columns=columns, tables=tables
+    )
 
 
 FURTHER = ReaderRecipe(
