@@ -19,6 +19,8 @@ from folioscope.views import TILE, Views
 
 IGNORE = -100
 
+_LABELS = re.compile(r"(?<=<\|ref\|>)\w+")
+_LABEL_WEIGHT = 3.0
 _NUMBERS = re.compile(r"(?<=[\[ ])\d+(?=[,\]])")
 _BOXES = re.compile(r"<\|det\|>.*?<\|/det\|>")
 _PLACE_WEIGHTS = (0.5, 2.0, 4.0)  # of units, tens and hundreds of 999ths: the first digits of a number place the box
@@ -99,6 +101,8 @@ def _owners(text: str, ids: Sequence[int], tokenizer: Tokenizer) -> np.ndarray:
 def _character_weights(text: str) -> np.ndarray:
     """How much each character of an answer matters, (len(text),): of a box's numbers, the first digits most."""
     weights = np.ones(len(text))
+    for label in _LABELS.finditer(text):
+        weights[slice(*label.span())] = _LABEL_WEIGHT
     for box in _BOXES.finditer(text):
         for number in _NUMBERS.finditer(text, *box.span()):
             digits = len(number.group())

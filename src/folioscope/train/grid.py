@@ -29,8 +29,8 @@ class Grid:
         Returns:
             patches: (h, w) int64, the glyph class at the middle of each ViT patch.
             cells: (s, s, CELL_GLYPHS) int64, glyph classes whose middle is in each image token's square, in order.
-            blocks: (s, s, 4) float32, the box of the block that most of what is in the square belongs to, in parts of
-                the page, 0..1; NaN where there is none.
+            blocks: (s, s, 6) float32, the box of the block that most of what is in the square belongs to, and the
+                middle of the square, in parts of the page, 0..1; NaN where there is no block, or no page.
         """
         side, patch = self.config.tokens_per_side(self.view), self.config.vit.patch_size
         scale, offset = placement(page.image.size, self.view)
@@ -41,8 +41,16 @@ class Grid:
         return (
             _patch_classes(classes, boxes, self.view // patch, patch),
             _cell_classes(classes, boxes, side, self.config.pixels_per_token),
-            corners[blocks].astype(np.float32),
+            np.concatenate([corners[blocks], self._middles(page.image.size)], axis=2).astype(np.float32),
         )
+
+    def _middles(self, size: tuple[int, int]) -> np.ndarray:
+        scale, offset = placement(size, self.view)
+        pixels = self.config.pixels_per_token
+        along = np.arange(self.view // pixels) * pixels + pixels / 2
+        middles = (np.stack(np.meshgrid(along, along), axis=2) - offset) / (np.array(size) * scale)  # (s, s, 2)
+        middles[((middles < 0) | (middles > 1)).any(axis=2)] = np.nan
+        return middles
 
 
 def placement(size: tuple[int, int], view: int) -> tuple[float, np.ndarray]:

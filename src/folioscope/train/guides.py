@@ -2,8 +2,8 @@
 
 The text loss alone leaves a small reader guessing from language for very long; the renderer knows more. The patch
 loss asks the ViT for the glyph under each patch, the cell loss asks each image token for the glyphs in its square, the
-block loss for the box of the block it lies in, and the guide asks some decoder heads to attend to the image token that
-holds the next glyph.
+block loss for its place on the page and the box of the block it lies in, and the guide asks some decoder heads to
+attend to the image token that holds the next glyph.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Guides(nn.Module):
         super().__init__()
         self.patch = nn.Linear(config.vit.neck_channels, CLASSES)
         self.cell = nn.Linear(config.decoder.hidden_size, CLASSES * CELL_GLYPHS)
-        self.block = nn.Linear(config.decoder.hidden_size, 4)
+        self.block = nn.Linear(config.decoder.hidden_size, 6)
         background = torch.ones(CLASSES)
         background[0] = 0.2  # most patches and places in cells hold nothing
         self.register_buffer("balance", background, persistent=False)
@@ -82,8 +82,8 @@ class Guides(nn.Module):
             return torch.zeros(()), torch.zeros(()), torch.zeros(())
         cells = self.cell(tokens).unflatten(-1, (CELL_GLYPHS, CLASSES))
         patches = self.patch(seen.permute(0, 2, 3, 1))
-        covered = ~batch.blocks.isnan().any(-1)  # (B, s, s)
-        block = F.l1_loss(self.block(tokens[covered]).float(), batch.blocks[covered])
+        known = ~batch.blocks.isnan()  # (B, s, s, 6)
+        block = F.l1_loss(self.block(tokens).float()[known], batch.blocks[known])
         return self._classify(patches, batch.patches), self._classify(cells, batch.cells), block
 
     def _decode(self, model: DeepseekOcr, x: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:

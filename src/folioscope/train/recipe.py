@@ -35,7 +35,7 @@ class ReaderRecipe(Recipe[Stage]):
 
     patch_loss: float = 0.5
     cell_loss: float = 1.0
-    block_loss: float = 2.0
+    block_loss: float = 8.0
     guide_loss: float = 0.5
     slips: float = 0.0
 
@@ -67,7 +67,7 @@ FURTHER = ReaderRecipe(
         Stage(4, 640, 4, _page(392, (1, 24))),
         Stage(4, 1024, 2, _page(1000, (6, 60), columns=0.3, tables=0.25)),
     )
-    * 130,
+    * 79,
     seed=1,
     lr=2e-3,
     warmup=40,
