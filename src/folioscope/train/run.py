@@ -37,7 +37,7 @@ class Progress:
     """One line of the log.
 
     Attributes:
-        side: Of the pictures, pixels.
+        side: Of the last pictures, pixels.
         pictures_per_second: Since the last line, as the other numbers.
         operations_per_second: Of the products in the last step, see `counting`.
         means: Of what the run measures, by name.
@@ -100,6 +100,7 @@ class Training(ABC, Generic[M, B]):
     def run(self, report: Callable[[Progress], None], log_every: int = 50, minutes: float = math.inf) -> None:
         """Train to the recipe's end, or for so many minutes, from wherever the folder's last checkpoint stands."""
         self._measured: list[Mapping[str, Tensor]] = []
+        self._seen = 0
         self._since = self._saved_at = time.monotonic()
         end = self._since + 60 * minutes
         for batch in self._prepared():
@@ -107,8 +108,10 @@ class Training(ABC, Generic[M, B]):
             with counting(logs) as counted:
                 self._measured.append(self._learn(batch))
             self.step += 1
+            pictures = self.pictures(batch)
+            self._seen += len(pictures)
             if logs:
-                report(self._log(self.pictures(batch), counted.per_second))
+                report(self._log(pictures.shape[-1], counted.per_second))
             is_over = time.monotonic() >= end
             self._keep(is_over)
             if is_over:
@@ -136,16 +139,16 @@ class Training(ABC, Generic[M, B]):
         average(self.averaged, self.model, self.step, self._recipe.ema)
         return {name: value.detach() for name, value in measured.items()}
 
-    def _log(self, pictures: Tensor, operations: float) -> Progress:
+    def _log(self, side: int, operations: float) -> Progress:
         now, count = time.monotonic(), len(self._measured)
         means = {name: float(sum(row[name] for row in self._measured)) / count for name in self._measured[0]}
         seconds = (now - self._since) / count
         left = seconds * (self._recipe.steps - self.step) / 60
-        rates = len(pictures) / seconds, operations
-        progress = Progress(self.step, self._recipe.steps, pictures.shape[-1], *rates, left, means)
+        rates = self._seen / (now - self._since), operations
+        progress = Progress(self.step, self._recipe.steps, side, *rates, left, means)
         with (self.folder / LOG).open("a", encoding="utf-8") as log:
             log.write(json.dumps(progress.line()) + "\n")
-        self._measured, self._since = [], now
+        self._measured, self._seen, self._since = [], 0, now
         return progress
 
     def save(self) -> None:
