@@ -120,9 +120,17 @@ class Machine:
 
     def floor(self, work: Work, weights: str) -> float:
         """Seconds that the work takes at least, in weights of this kind: at the ceilings, all reading hidden."""
+        return max(self.computing(work, weights), self.reading(work))
+
+    def reading(self, work: Work) -> float:
+        """Seconds that its bytes take at least."""
+        return work.read / self.read
+
+    def computing(self, work: Work, weights: str) -> float:
+        """Seconds that its products take at least, in weights of this kind."""
         products = {"float32": self.float32, "bfloat16": self.bfloat16}.get(weights, self.int8 or self.bfloat16)
         activations = self.float32 if weights == "float32" else self.bfloat16
-        return max(work.linear / products + work.attention / activations, work.read / self.read)
+        return work.linear / products + work.attention / activations
 
 
 @dataclass(frozen=True)

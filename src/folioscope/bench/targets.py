@@ -63,7 +63,8 @@ class Target:
 
 
 def _share(bench: Bench, row: Row) -> tuple[float, str] | None:
-    return row.share, ""
+    parts = bench.machine.computing(row.work, bench.options.weights), bench.machine.reading(row.work)
+    return row.share, "of {:.3g} s, products take {:.3g} at least and reading {:.3g}".format(row.seconds, *parts)
 
 
 def _seconds(bench: Bench, row: Row) -> tuple[float, str] | None:
@@ -90,7 +91,7 @@ def _tokens_of_first(bench: Bench, row: Row) -> tuple[float, str] | None:
 
 
 def _kernels(wanted: bool) -> Callable[[Bench, Row], tuple[float, str] | None]:
-    return lambda bench, row: (row.share, "") if (bench.machine.path != "torch") == wanted else None
+    return lambda bench, row: _share(bench, row) if (bench.machine.path != "torch") == wanted else None
 
 
 TARGETS = (
