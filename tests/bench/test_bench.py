@@ -169,5 +169,7 @@ def test_a_missed_share_says_what_products_and_reading_take() -> None:
     rows = (Row("prefill, 273 positions", 0.5, Work(1e11, 0, 2e9), floor=0.2, tokens=273),)
     (line,) = report.as_text(Bench("reader", BenchOptions("bfloat16"), MACHINE, rows)).splitlines()[-1:]
     products, reading = 1e11 / MACHINE.bfloat16, 2e9 / MACHINE.read
-    assert line.startswith("missed  prefill, 273 positions: 0.4 of ceiling, target at least 0.7: of 0.5 s, products take")
+    assert line.startswith(
+        "missed  prefill, 273 positions: 0.4 of ceiling, target at least 0.7: of 0.5 s, products take"
+    )
     assert line.endswith(f"{products:.3g} at least and reading {reading:.3g}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,8 @@ class ReaderTraining(Training[DeepseekOcr, Batch]):
     def batches(self) -> PageBatches:
         return PageBatches(self.recipe, self.config, self.tokenizer)
 
-    def pictures(self, batch: Batch) -> Tensor:
-        return batch.views
+    def pictures(self, batch: Batch) -> Sequence[Tensor]:
+        return batch.views.unbind()
 
     def losses(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         with torch.autocast("cpu", torch.bfloat16):

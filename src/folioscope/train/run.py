@@ -7,7 +7,7 @@ import json
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -86,8 +86,8 @@ class Training(ABC, Generic[M, B]):
         """The loss to be lowered, and what is logged."""
 
     @abstractmethod
-    def pictures(self, batch: B) -> Tensor:
-        """What the network sees of a batch, (B, 3, S, S)."""
+    def pictures(self, batch: B) -> Sequence[Tensor]:
+        """What the network sees of a batch, (3, S, S) each."""
 
     @abstractmethod
     def export(self, folder: Path) -> None:
@@ -111,7 +111,7 @@ class Training(ABC, Generic[M, B]):
             pictures = self.pictures(batch)
             self._seen += len(pictures)
             if logs:
-                report(self._log(pictures.shape[-1], counted.per_second))
+                report(self._log(pictures[-1].shape[-1], counted.per_second))
             is_over = time.monotonic() >= end
             self._keep(is_over)
             if is_over:

@@ -5,7 +5,7 @@ Source: Segment Anything (arXiv 2304.02643, appendix A, "Training algorithm").
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,8 @@ class SegmenterTraining(Training[Sam, SceneBatch]):
     def batches(self) -> SceneBatches:
         return SceneBatches(self.recipe, self.model.config)
 
-    def pictures(self, batch: SceneBatch) -> Tensor:
-        return batch.pixels
+    def pictures(self, batch: SceneBatch) -> Sequence[Tensor]:
+        return batch.pixels.unbind()
 
     def losses(self, batch: SceneBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         generator = step_generator(self.recipe, self.step)

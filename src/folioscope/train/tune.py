@@ -110,8 +110,8 @@ class Tuning(Training[nn.Module, OwnBatch]):
         recipe, config = self.recipe, self.network.config
         return OwnBatches(self.trained, recipe.pages, recipe.seed, config, self.tokenizer, recipe.slips)
 
-    def pictures(self, batch: OwnBatch) -> Tensor:
-        return torch.stack([views.global_view for views in batch.views])
+    def pictures(self, batch: OwnBatch) -> Sequence[Tensor]:
+        return [views.global_view for views in batch.views]
 
     def losses(self, batch: OwnBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Cross-entropy of the answers' ids, the first digits of boxes weighing most."""

@@ -84,8 +84,8 @@ class SegmenterTuning(Training[Sam, TuningBatch]):
     def batches(self) -> TuningBatches:
         return TuningBatches(self.recipe, self.segmenter, self.images, self.folder / EMBEDDINGS)
 
-    def pictures(self, batch: TuningBatch) -> Tensor:
-        return batch.embeddings
+    def pictures(self, batch: TuningBatch) -> Sequence[Tensor]:
+        return batch.embeddings.unbind()
 
     def losses(self, batch: TuningBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         chances, focal_loss = self.recipe.stage(self.step).rounds, self.recipe.focal_loss
