@@ -20,10 +20,10 @@ FOLIOSCOPE = (sys.executable, "-m", "folioscope")
 
 @pytest.fixture
 def endless(shared, tmp_path: Path) -> list[str]:
-    """A command that prints for minutes: many pages, in which random weights find no end."""
+    """A command that prints for minutes: random weights find no end."""
     toy = shared("golden", "deepseek_toy")
     image = str(toy / "images" / "small.png")
-    return [*FOLIOSCOPE, "read", *[image] * 50, "--model", str(toy), "--mode", "tiny", "--stream"]
+    return [*FOLIOSCOPE, "read", image, "--model", str(toy), "--mode", "tiny", "--stream"]
 
 
 def test_version() -> None:
@@ -44,8 +44,7 @@ def test_an_interrupt_ends_it_quietly(endless: list[str]) -> None:
         assert process.stderr
         assert process.stdout.read(1)  # it is at work
         process.send_signal(signal.SIGINT)
-        said = process.stderr.read().decode().splitlines()
-        assert all(line.startswith("folioscope: warning: ") for line in said)  # of a page that was done by then
+        assert process.stderr.read() == b""
         assert process.wait(timeout=30) == 130
 
 
