@@ -63,8 +63,8 @@ class Target:
 
 
 def _share(bench: Bench, row: Row) -> tuple[float, str] | None:
-    parts = bench.machine.computing(row.work, bench.options.weights), bench.machine.reading(row.work)
-    return row.share, "of {:.3g} s, products take {:.3g} at least and reading {:.3g}".format(row.seconds, *parts)
+    computing, reading = bench.machine.computing(row.work, bench.options.weights), bench.machine.reading(row.work)
+    return row.share, f"of {row.seconds:.3g} s, products take {computing:.3g} at least and reading {reading:.3g}"
 
 
 def _seconds(bench: Bench, row: Row) -> tuple[float, str] | None:

@@ -55,13 +55,9 @@ class KVCache:
     def append(self, layer: int, positions: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Store (rows, heads, T, hd) at `positions` (rows, T); return all keys and values up to the longest row."""
         count = keys.shape[0]
-        if count == 1:  # the same, quicker
-            self.keys[layer, :1].index_copy_(2, positions[0], keys.to(self.dtype))
-            self.values[layer, :1].index_copy_(2, positions[0], values.to(self.dtype))
-        else:
-            rows = torch.arange(count, device=keys.device)[:, None]
-            self.keys[layer][rows, :, positions] = keys.transpose(1, 2).to(self.dtype)
-            self.values[layer][rows, :, positions] = values.transpose(1, 2).to(self.dtype)
+        rows = torch.arange(count, device=keys.device)[:, None]
+        self.keys[layer][rows, :, positions] = keys.transpose(1, 2).to(self.dtype)
+        self.values[layer][rows, :, positions] = values.transpose(1, 2).to(self.dtype)
         seen = self._extent + positions.shape[1]
         return self.keys[layer, :count, :, :seen], self.values[layer, :count, :, :seen]  # (rows, heads, seen, hd)
 

@@ -188,12 +188,12 @@ def _scale(weight: Weight) -> Tensor:
 
 
 @cache
-def uses_fbgemm() -> bool:
-    """Whether fbgemm multiplies bytes exactly here: without VNNI it adds two products in 16 bits, which overflow."""
-    return "fbgemm" in torch.backends.quantized.supported_engines and torch.cpu._is_vnni_supported()
-
-
-@cache
 def uses_bags() -> bool:
     """Whether `embedding_bag` of bytes is fbgemm's, which multiplies in floats and needs no VNNI."""
     return "fbgemm" in torch.backends.quantized.supported_engines
+
+
+@cache
+def uses_fbgemm() -> bool:
+    """Whether fbgemm multiplies bytes exactly here: without VNNI it adds two products in 16 bits, which overflow."""
+    return uses_bags() and torch.cpu._is_vnni_supported()

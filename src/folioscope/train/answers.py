@@ -64,11 +64,10 @@ def answer_row(
     written, owners = with_slips(right, slips, rng), _owners(answer, right, tokenizer)
     ids = torch.tensor([*head.ids, *written.ids, tokenizer.eos_token_id])
     mask = torch.tensor([*head.image_mask, *[False] * (len(written.ids) + 1)])
-    before = len(head.ids) - 1
 
     def following(values: np.ndarray, end: float, nothing: float) -> Tensor:
-        following = torch.from_numpy(np.append(values, end)[written.reached])
-        return torch.cat([following.new_full((before,), nothing), following, following.new_full((1,), nothing)])
+        asked = torch.from_numpy(np.append(values, end)[written.reached])
+        return F.pad(asked, (len(head.ids) - 1, 1), value=nothing)
 
     targets = following(np.array(right, dtype=np.int64), tokenizer.eos_token_id, IGNORE)
     holders = following(np.full(len(right), IGNORE) if slots is None else slots[owners], IGNORE, IGNORE)
@@ -77,15 +76,9 @@ def answer_row(
 
 def pad_rows(rows: Sequence[Row], pad: int) -> Row:
     """Rows as one, (B, T) each, padded on the right."""
-    nothing = (pad, False, IGNORE, IGNORE, 0.0)
-    columns = zip(*map(_fields, rows), strict=True)
-    return Row(
-        *[pad_sequence(list(c), batch_first=True, padding_value=v) for c, v in zip(columns, nothing, strict=True)]
-    )
-
-
-def _fields(row: Row) -> tuple[Tensor, ...]:
-    return row.ids, row.image_mask, row.targets, row.slots, row.weights
+    nothing = {"ids": pad, "image_mask": False, "targets": IGNORE, "slots": IGNORE, "weights": 0.0}
+    columns = {name: [getattr(row, name) for row in rows] for name in nothing}
+    return Row(**{name: pad_sequence(columns[name], batch_first=True, padding_value=nothing[name]) for name in nothing})
 
 
 def _owners(text: str, ids: Sequence[int], tokenizer: Tokenizer) -> np.ndarray:
@@ -99,7 +92,7 @@ def _owners(text: str, ids: Sequence[int], tokenizer: Tokenizer) -> np.ndarray:
 
 
 def _character_weights(text: str) -> np.ndarray:
-    """How much each character of an answer matters, (len(text),): of a box's numbers, the first digits most."""
+    """How much each character of an answer matters, (len(text),): labels and first digits of a box's numbers most."""
     weights = np.ones(len(text))
     for label in _LABELS.finditer(text):
         weights[slice(*label.span())] = _LABEL_WEIGHT
