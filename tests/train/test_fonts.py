@@ -39,6 +39,20 @@ def test_designs_of_the_splits_are_disjoint_and_complete() -> None:
     assert sorted(f.name for g in train + held_out for f in g) == [f.name for f in fonts.all_faces()]
 
 
+def test_what_else_is_installed_changes_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    faces = [fonts.Face("", design, f"{design} Regular") for design in ("eb", "lato", "roboto")]
+    more = [fonts.Face("", design, f"{design} Regular") for design in ("aardvark", "noteworthy", "zilla")]
+    measured = []
+    for found in (faces, faces + more):
+        monkeypatch.setattr(fonts, "all_faces", lambda found=found: tuple(found))
+        fonts.designs.cache_clear()
+        measured.append([fonts.designs(split) for split in ("held_out", "listed")])
+        trained = {face.design for group in fonts.designs("train") for face in group}
+        assert trained == {face.design for face in found} - {"eb"}
+    fonts.designs.cache_clear()
+    assert measured[0] == measured[1] == [((faces[0],),), ((faces[1],), (faces[2],))]
+
+
 @pytest.mark.usefixtures("no_system_fonts")
 def test_a_machine_without_fonts_uses_the_built_in_face() -> None:
     assert fonts.designs("train") == fonts.designs("held_out") == ((BUILT_IN,),)

@@ -20,7 +20,7 @@ from folioscope.train.guides import Guides
 from folioscope.train.optimize import initialise
 from folioscope.train.recipe import EMBEDDED, EMBEDDED_CONFIG, Stage
 from folioscope.train.render import PageStyle, render_page
-from folioscope.train.samples import Batch, PageBatches, make_batch, question
+from folioscope.train.samples import Batch, PageBatches, make_batch, questions
 from folioscope.train.vocabulary import save_tokenizer
 from folioscope.views import TILE, ocr_views
 
@@ -41,15 +41,16 @@ def pages() -> list:
 
 
 def batch_of(pages: list, stage: Stage, config: OcrConfig, tokenizer: Tokenizer) -> Batch:
-    return make_batch([question(page, index) for index, page in enumerate(pages)], stage, config, tokenizer)
+    return make_batch(pages, stage, config, tokenizer)
 
 
 def test_targets_are_the_answers(tokenizer: Tokenizer, pages: list) -> None:
     batch = batch_of(pages, STAGE, CONFIG, tokenizer)
-    for row, page in enumerate(pages):
-        answer = batch.rows.targets[row][batch.rows.targets[row] != IGNORE].tolist()
+    answers = [answer for page in pages for _, answer, _ in questions(page)]
+    for targets, right in zip(batch.rows.targets, answers, strict=True):
+        answer = targets[targets != IGNORE].tolist()
         assert answer[-1] == tokenizer.eos_token_id
-        assert tokenizer.decode(answer[:-1]) == (page.grounded if row % 2 == 1 else page.plain)
+        assert tokenizer.decode(answer[:-1]) == right
 
 
 def test_every_target_follows_from_the_position_before_it(tokenizer: Tokenizer, pages: list) -> None:
@@ -68,13 +69,13 @@ def test_slots_point_at_the_image_token_over_the_next_glyph(tokenizer: Tokenizer
     chosen = batch.rows.slots[rows, places]
     assert batch.rows.image_mask[rows, chosen].all()
     # The cell that a slot names holds the class of the glyph to be written, unless it is a blank or a list's bullet,
-    # or, in grounded answers, a number of a box.
+    # or, in grounded answers, the second of each page's, a number of a box.
     cells = torch.cat([batch.cells, torch.zeros_like(batch.cells[:, :, :1])], dim=2).flatten(1, 2)  # (B, slots, K)
     found = total = 0
     for row, place, slot in zip(rows.tolist(), places.tolist(), chosen.tolist(), strict=True):
         glyph = CHARSET.find(tokenizer.decode([int(batch.rows.targets[row, place])])) + 1
         if glyph and row % 2 == 0:
-            found += int(glyph in cells[row, slot - 1])
+            found += int(glyph in cells[row // 2, slot - 1])
             total += 1
     assert side == 8
     assert found >= 0.97 * total
@@ -112,13 +113,13 @@ def test_of_a_tiled_page_the_slots_are_in_the_mosaic_of_its_tiles(tokenizer: Tok
         assert tiles is not None
         assert len(tiles) == grid[0] * grid[1]
         along = CONFIG.tokens_per_side(TILE)
-        size = np.array(page.image.size)
-        places = page.grounded_xy if index % 2 else page.plain_xy
-        cells = np.unique(places[~np.isnan(places[:, 0])] / size * np.array(grid) * along // 1, axis=0)
-        slots = np.unique(batch.rows.slots[index][batch.rows.slots[index] != IGNORE])
-        rows, columns = np.divmod(slots - 1, along * grid[0] + 1)
-        np.testing.assert_array_equal(np.unique(np.stack([columns, rows], axis=1), axis=0), cells)
-        assert batch.rows.image_mask[index].sum() == slot_count(8, along, grid)
+        for row, (_, _, places) in enumerate(questions(page), 2 * index):
+            parts = places[~np.isnan(places[:, 0])] / np.array(page.image.size)
+            cells = np.unique(parts * np.array(grid) * along // 1, axis=0)
+            slots = np.unique(batch.rows.slots[row][batch.rows.slots[row] != IGNORE])
+            rows, columns = np.divmod(slots - 1, along * grid[0] + 1)
+            np.testing.assert_array_equal(np.unique(np.stack([columns, rows], axis=1), axis=0), cells)
+            assert batch.rows.image_mask[row].sum() == slot_count(8, along, grid)
 
 
 def test_tiled_pages_teach_the_decoder_alone(tokenizer: Tokenizer, tiny_config: dict[str, Any]) -> None:
@@ -155,19 +156,24 @@ def test_image_tokens_know_their_place_on_the_page(tokenizer: Tokenizer) -> None
     assert torch.isclose(x[0] + x[-1], torch.tensor(1.0), atol=1e-4)  # as far from the left as from the right
 
 
-def test_labels_and_the_first_digits_of_a_box_matter_most(tokenizer: Tokenizer) -> None:
+def test_labels_first_digits_of_a_box_and_turns_to_a_new_line_matter_most(tokenizer: Tokenizer) -> None:
     text = "<|ref|>list<|/ref|><|det|>[[5, 42, 907, 61]]<|/det|>\nin 1907"
     views = ocr_views(Image.new("RGB", (64, 64)), Mode(256, TILE, True, 0))
     row = answer_row(asked("markdown", views, CONFIG, tokenizer), text, tokenizer, 0.0, np.random.default_rng(0))
     heavy = [(tokenizer.decode([int(t)]), float(w)) for t, w in zip(row.targets, row.weights, strict=True) if w > 1]
-    assert heavy == [(c, 3.0) for c in "list"] + [("4", 2.0), ("9", 4.0), ("0", 2.0), ("6", 2.0)]
+    digits, turn, end = (
+        [("4", 2.0), ("9", 4.0), ("0", 2.0), ("6", 2.0)],
+        [("\n", 2.0), ("i", 2.0)],
+        tokenizer.eos_token_id,
+    )
+    assert heavy == [*((c, 3.0) for c in "list"), *digits, *turn, (tokenizer.decode([end]), 4.0)]
     assert (row.weights[row.targets == IGNORE] == 0).all()
 
 
 def test_steps_drawn_together_share_pages_out_by_length(tokenizer: Tokenizer) -> None:
     stage = Stage(6, 256, 4, replace(STAGE.style, lines=(1, 9), type_px=(12, 30)))
     batches = PageBatches(replace(EMBEDDED, stages=(stage, stage)), CONFIG, tokenizer)
-    lengths = [(batches[step].rows.targets != IGNORE).sum(1) for step in range(4)]
+    lengths = [(batches[step].rows.targets != IGNORE).sum(1)[1::2] for step in range(4)]  # of the longer answers
     first, *_, last = sorted(lengths, key=lambda one: int(one.max()))
     assert first.max() <= last.min()
     backwards = [batches[step].rows.ids for step in (9, 5, 3)]

@@ -23,6 +23,9 @@ _LABELS = re.compile(r"(?<=<\|ref\|>)\w+")
 _LABEL_WEIGHT = 3.0
 _NUMBERS = re.compile(r"(?<=[\[ ])\d+(?=[,\]])")
 _BOXES = re.compile(r"<\|det\|>.*?<\|/det\|>")
+_TURNS = re.compile(r"\n+.?")
+_TURN_WEIGHT = 2.0
+_END_WEIGHT = 4.0
 _PLACE_WEIGHTS = (0.5, 2.0, 4.0)  # of units, tens and hundreds of 999ths: the first digits of a number place the box
 
 
@@ -71,7 +74,7 @@ def answer_row(
 
     targets = following(np.array(right, dtype=np.int64), tokenizer.eos_token_id, IGNORE)
     holders = following(np.full(len(right), IGNORE) if slots is None else slots[owners], IGNORE, IGNORE)
-    return Row(ids, mask, targets, holders, following(_character_weights(answer)[owners], 1.0, 0.0).float())
+    return Row(ids, mask, targets, holders, following(_character_weights(answer)[owners], _END_WEIGHT, 0.0).float())
 
 
 def pad_rows(rows: Sequence[Row], pad: int) -> Row:
@@ -92,8 +95,14 @@ def _owners(text: str, ids: Sequence[int], tokenizer: Tokenizer) -> np.ndarray:
 
 
 def _character_weights(text: str) -> np.ndarray:
-    """How much each character of an answer matters, (len(text),): labels and first digits of a box's numbers most."""
+    """How much each character of an answer matters, (len(text),).
+
+    Labels and first digits of a box's numbers most, then where a line ends and what the next one begins with: a line
+    that is missed is more than a character.
+    """
     weights = np.ones(len(text))
+    for turn in _TURNS.finditer(text):
+        weights[slice(*turn.span())] = _TURN_WEIGHT
     for label in _LABELS.finditer(text):
         weights[slice(*label.span())] = _LABEL_WEIGHT
     for box in _BOXES.finditer(text):

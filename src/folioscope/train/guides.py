@@ -60,7 +60,8 @@ class Guides(nn.Module):
             tiles = [None if some is None else model.encoder(some) for some in batch.tiles]
             features = [model.encoder.arrange(*page) for page in zip(tokens, tiles, batch.grids, strict=True)]
         rows = batch.rows
-        embedded = model.embed(rows.ids, rows.image_mask, features).to(tokens.dtype)
+        asked_of = [page for page in features for _ in range(len(rows.ids) // len(features))]
+        embedded = model.embed(rows.ids, rows.image_mask, asked_of).to(tokens.dtype)
         hidden, attention = self._decode(model, embedded, rows.slots)
         asked = rows.targets != IGNORE
         logits = model.decoder.logits(hidden[asked])  # (n, vocab)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from folioscope.train.charts import saved, sheet
 from folioscope.train.evaluate import Reading
 from folioscope.train.render import PageStyle, TrainingPage, render_page
 
-_BOX = re.compile(r"<\|ref\|>(\w+)<\|/ref\|><\|det\|>\[\[(\d+), (\d+), (\d+), (\d+)\]\]")
 SERIES = {"text": (200, 30, 30), "cell": (30, 120, 30), "guide": (40, 60, 200), "accuracy": (120, 120, 120)}
 """What the curve of a run shows."""
 
@@ -50,9 +48,8 @@ def _cell(picture: Image.Image, texts: Sequence[str], side: int) -> Image.Image:
 def _marked(page: TrainingPage) -> Image.Image:
     image = page.image.copy()
     draw = ImageDraw.Draw(image)
-    for label, *corners in _BOX.findall(page.grounded):
-        x1, y1, x2, y2 = np.array(corners, dtype=float) / 999 * [*image.size, *image.size]
-        draw.rectangle((x1, y1, x2, y2), outline=(220, 0, 0) if label != "image" else (0, 0, 220))
+    for box in page.blocks.tolist():
+        draw.rectangle(box, outline=(220, 0, 0))
     for x, y in page.plain_xy[~np.isnan(page.plain_xy[:, 0])]:
         draw.point((x, y), fill=(0, 160, 0))
     for _, x1, _, x2, y2 in page.glyphs:

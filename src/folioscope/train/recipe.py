@@ -31,6 +31,7 @@ class ReaderRecipe(Recipe[Stage]):
     Attributes:
         patch_loss, cell_loss, block_loss, guide_loss: Weights of the training-only losses, see `guides.py`.
         slips: Share of the answers' ids at which the decoder is shown a slip, see `with_slips`.
+        vary: Whether pages get proportions and strokes of their own, see `varied`.
     """
 
     patch_loss: float = 0.5
@@ -38,6 +39,7 @@ class ReaderRecipe(Recipe[Stage]):
     block_loss: float = 8.0
     guide_loss: float = 0.5
     slips: float = 0.0
+    vary: bool = False
 
 
 EMBEDDED = ReaderRecipe(
@@ -61,21 +63,22 @@ def _page(side: int, lines: tuple[int, int], columns: float = 0.0, tables: float
 FURTHER = ReaderRecipe(
     stages=(
         Stage(4, 384, 8, _page(236, (1, 12))),
-        Stage(4, 640, 4, _page(392, (1, 24))),
-        Stage(4, 1024, 2, _page(632, (2, 32), columns=0.1, tables=0.25)),
-        Stage(4, 512, 6, _page(304, (1, 16))),
-        Stage(4, 640, 4, _page(392, (1, 24))),
-        Stage(4, 1024, 2, _page(1000, (6, 60), columns=0.3, tables=0.25)),
+        Stage(4, 640, 4, _page(392, (1, 24), tables=0.15)),
+        Stage(4, 1024, 2, _page(632, (2, 32), columns=0.1, tables=0.3)),
+        Stage(4, 512, 6, _page(304, (1, 16), tables=0.1)),
+        Stage(4, 1024, 2, _page(632, (2, 28), columns=0.1, tables=0.3)),
+        Stage(4, 1024, 2, _page(1000, (6, 60), columns=0.45, tables=0.2)),
     )
-    * 79,
+    * 150,
     seed=1,
     lr=2e-3,
     warmup=40,
-    decay=0.6,
+    decay=0.75,
     ema=0.99,
     looks=9,
     guide_loss=1.0,
     slips=0.02,
+    vary=True,
 )
 """What any run does that starts from a checkpoint (`--init`), and the last one behind the shipped checkpoint.
 

@@ -16,6 +16,7 @@ from folioscope.train.answers import IGNORE, Row, answer_row, asked, pad_rows
 from folioscope.train.grid import Grid, placement
 from folioscope.train.recipe import ReaderRecipe, Stage
 from folioscope.train.render import TrainingPage, render_page
+from folioscope.train.variety import varied
 from folioscope.views import TILE, Views, ocr_views
 
 TOGETHER = 4
@@ -24,11 +25,11 @@ TOGETHER = 4
 
 @dataclass(frozen=True)
 class Batch:
-    """Pages of one view size, a question and its answer each.
+    """Pages of one view size, each with all questions and their answers: looking costs more than answering.
 
     Attributes:
         views: (B, 3, S, S) float32, of whole pages.
-        rows: (B, T) each, right-padded.
+        rows: (B * questions, T) each, right-padded, page by page.
         patches, cells, blocks: What stands on each patch and image token of the views, see `Grid`.
         tiles: Of each page (columns * rows, 3, 640, 640) float32, or None; its grid is columns and rows.
     """
@@ -46,21 +47,9 @@ class Batch:
         return any(tiles is not None for tiles in self.tiles)
 
 
-@dataclass(frozen=True)
-class Question:
-    """A page with what is asked of it, its answer, and where each character of that is found on the page."""
-
-    page: TrainingPage
-    prompt: str
-    answer: str
-    places: np.ndarray
-
-
-def question(page: TrainingPage, index: int) -> Question:
-    """Every other page is asked for grounded Markdown, the others for their plain text."""
-    if index % 2 == 1:
-        return Question(page, "markdown", page.grounded, page.grounded_xy)
-    return Question(page, "free", page.plain, page.plain_xy)
+def questions(page: TrainingPage) -> tuple[tuple[str, str, np.ndarray], ...]:
+    """What is asked of a page: a preset prompt, its answer, and where each character of that is found on the page."""
+    return ("free", page.plain, page.plain_xy), ("markdown", page.grounded, page.grounded_xy)
 
 
 class PageBatches(Dataset[Batch]):
@@ -72,7 +61,7 @@ class PageBatches(Dataset[Batch]):
 
     def __init__(self, recipe: ReaderRecipe, config: OcrConfig, tokenizer: Tokenizer):
         self.recipe, self.config, self.tokenizer = recipe, config, tokenizer
-        self._drawn: tuple[int, list[list[Question]]] = (-1, [])
+        self._drawn: tuple[int, list[list[TrainingPage]]] = (-1, [])
 
     def __len__(self) -> int:
         return self.recipe.steps
@@ -82,15 +71,18 @@ class PageBatches(Dataset[Batch]):
         first = step - place % TOGETHER
         if self._drawn[0] != first:
             self._drawn = first, self._draw(stage, first, min(TOGETHER, stage.steps - place + place % TOGETHER))
-        rng = np.random.default_rng([self.recipe.seed, step])
+        rng = np.random.default_rng([self.recipe.seed, step, 1])
         return make_batch(self._drawn[1][step - first], stage, self.config, self.tokenizer, self.recipe.slips, rng)
 
-    def _draw(self, stage: Stage, first: int, steps: int) -> list[list[Question]]:
+    def _draw(self, stage: Stage, first: int, steps: int) -> list[list[TrainingPage]]:
         rng = np.random.default_rng([self.recipe.seed, first])
         seeds = rng.integers(2**32, size=steps * stage.pages).tolist()
-        questions = [question(render_page(stage.style, seed), index) for index, seed in enumerate(seeds)]
-        questions.sort(key=lambda question: len(question.answer))
-        return [questions[start * stage.pages :][: stage.pages] for start in rng.permutation(steps)]
+        pages = sorted((self._page(stage, seed) for seed in seeds), key=lambda page: len(page.grounded))
+        return [pages[start * stage.pages :][: stage.pages] for start in rng.permutation(steps)]
+
+    def _page(self, stage: Stage, seed: int) -> TrainingPage:
+        page = render_page(stage.style, seed)
+        return varied(page, np.random.default_rng([seed, 1])) if self.recipe.vary else page
 
 
 @dataclass(frozen=True)
@@ -110,7 +102,7 @@ class _Frame:
 
 
 def make_batch(
-    questions: Sequence[Question],
+    pages: Sequence[TrainingPage],
     stage: Stage,
     config: OcrConfig,
     tokenizer: Tokenizer,
@@ -119,12 +111,14 @@ def make_batch(
 ) -> Batch:
     """Tensors of pages and answers for a stage's view size; with `slips`, the answers are shown with some."""
     rng, grid = rng or np.random.default_rng(0), Grid(config, stage.view)
-    every = [ocr_views(one.page.image, Mode(stage.view, TILE, True, stage.max_tiles)) for one in questions]
-    rows, seen = [], []
-    for one, views in zip(questions, every, strict=True):
-        slots = _frame(views, config).slots(one.places, config.pixels_per_token)
-        rows.append(answer_row(asked(one.prompt, views, config, tokenizer), one.answer, tokenizer, slips, rng, slots))
-        seen.append(grid.seen(one.page))
+    every = [ocr_views(page.image, Mode(stage.view, TILE, True, stage.max_tiles)) for page in pages]
+    rows = []
+    for page, views in zip(pages, every, strict=True):
+        frame = _frame(views, config)
+        for prompt, answer, places in questions(page):
+            slots = frame.slots(places, config.pixels_per_token)
+            rows.append(answer_row(asked(prompt, views, config, tokenizer), answer, tokenizer, slips, rng, slots))
+    seen = [grid.seen(page) for page in pages]
     classes = [torch.from_numpy(np.stack(part)) for part in zip(*seen, strict=True)]
     tiles, grids = tuple(views.tiles for views in every), tuple(views.grid for views in every)
     return Batch(

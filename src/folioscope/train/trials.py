@@ -20,7 +20,7 @@ class Trial:
     prompt: str = "free"
 
 
-DOMAIN = PageStyle(side=384, lines=(1, 4), type_px=(18, 34), degrade=0.5, layout=0.5)
+DOMAIN = PageStyle(side=384, lines=(1, 4), type_px=(18, 34), degrade=0.5, layout=0.5, fonts="listed")
 """What the embedded reader is for: see `PageStyle`."""
 
 _WIDER = PageStyle(side=640, lines=(1, 14), type_px=(16, 36), degrade=0, layout=0.6, fonts="held_out", texts="held_out")
