@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from folioscope.train.reader import ReaderTraining
 from folioscope.train.recipe import ReaderRecipe, Stage
 from folioscope.train.render import PageStyle
 from folioscope.train.run import LOG, MODEL, SCORES, Progress
+from folioscope.types import InputError
 from folioscope.weights import load_ocr
 
 STYLE = PageStyle(side=256, lines=(1, 1), type_px=(30, 34), degrade=0, layout=0)
@@ -63,6 +65,19 @@ def test_held_out_pages_are_looked_at_with_every_checkpoint(tmp_path: Path, tiny
 def test_a_run_ends_when_its_time_is_over_and_goes_on_later(tmp_path: Path, tiny_config: dict[str, Any]) -> None:
     ReaderTraining(RECIPE, tmp_path, tiny_config).run(lambda _: None, minutes=0)
     assert [p.step for p in run(RECIPE, tmp_path, tiny_config)] == [2, 3, 4, 5, 6]
+
+
+def test_a_run_that_goes_astray_stops_and_keeps_what_it_had(tmp_path: Path, tiny_config: dict[str, Any]) -> None:
+    training = ReaderTraining(RECIPE, tmp_path, tiny_config)
+
+    def spoil(progress: Progress) -> None:
+        if progress.step == 4:  # one step after the checkpoint
+            training.model.decoder.norm.weight.data.fill_(math.nan)
+
+    with pytest.raises(InputError, match="step 5: the gradient is not finite"):
+        training.run(spoil, log_every=1)
+    assert all(weight.isfinite().all() for weight in load_ocr(tmp_path / MODEL)[0].state_dict().values())
+    assert [p.step for p in run(RECIPE, tmp_path, tiny_config)] == [4, 5, 6]
 
 
 def test_the_rate_of_a_step_is_that_of_its_products(tmp_path: Path, tiny_config: dict[str, Any]) -> None:

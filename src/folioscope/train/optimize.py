@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from folioscope.train.schedule import Recipe
+from folioscope.types import InputError
 
 
 class Optimizer:
@@ -30,8 +31,16 @@ class Optimizer:
         self.parameters = [*matrices, *others]
 
     def step(self, step: int) -> None:
-        """Clip the gradients, take step number `step` (0-based), forget the gradients."""
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
+        """Clip the gradients, take step number `step` (0-based), forget the gradients.
+
+        Raises:
+            InputError: A gradient is not a number: the weights stay as they are.
+        """
+        if not torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip).isfinite():
+            raise InputError(
+                f"step {step + 1}: the gradient is not finite, so the run stops; what it saved last is as it was. "
+                "Run it again to go on from there, and if it stops at the same step, with a lower rate"
+            )
         for part in self.parts:
             for group in part.param_groups:
                 group["lr"] = self.recipe.lr * rate(step, self.recipe)

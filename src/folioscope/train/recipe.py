@@ -36,7 +36,7 @@ class ReaderRecipe(Recipe[Stage]):
 
     patch_loss: float = 0.5
     cell_loss: float = 1.0
-    block_loss: float = 8.0
+    block_loss: float = 3.0
     guide_loss: float = 0.5
     slips: float = 0.0
     vary: bool = False
