@@ -39,7 +39,7 @@ class Optimizer:
         if not torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip).isfinite():
             raise InputError(
                 f"step {step + 1}: the gradient is not finite, so the run stops; what it saved last is as it was. "
-                "Run it again to go on from there, and if it stops at the same step, with a lower rate"
+                "Run it again to go on from there; if it stops at the same step, with a lower rate (--lr, with --data)"
             )
         for part in self.parts:
             for group in part.param_groups:

@@ -31,7 +31,7 @@ class ReaderRecipe(Recipe[Stage]):
     Attributes:
         patch_loss, cell_loss, block_loss, guide_loss: Weights of the training-only losses, see `guides.py`.
         slips: Share of the answers' ids at which the decoder is shown a slip, see `with_slips`.
-        vary: Whether pages get proportions and strokes of their own, see `varied`.
+        vary: Whether pages get proportions and strokes of their own, see `variety`.
     """
 
     patch_loss: float = 0.5

@@ -1,6 +1,6 @@
 """Type that no type face has: whole pages drawn out or squeezed, their ink spread or worn.
 
-A machine has few designs of type, and a reader that has learnt these reads others three times worse.
+A machine has few designs of type, and a reader that has learnt only these reads others badly.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ STRETCH = 0.3
 """Natural logarithm of the largest ratio of width to height, to what it was."""
 
 INK = 0.5
-"""Largest share of a pixel by which strokes are made fatter or leaner on each side, some."""
+"""Largest share of a pixel by which strokes are made fatter or leaner on each side."""
 
 
 def varied(page: TrainingPage, rng: np.random.Generator) -> TrainingPage:
