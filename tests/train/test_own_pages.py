@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from folioscope.train.layout import PageStyle
-from folioscope.train.own_pages import OwnBatches, OwnPage, load_pages, own_batch, save_pages, split_pages, varied
+from folioscope.train.own_pages import OwnBatches, OwnPage, copied, load_pages, own_batch, save_pages, split_pages
 from folioscope.train.samples import IGNORE
 from folioscope.types import InputError
 
@@ -85,8 +85,8 @@ def test_the_answer_is_asked_and_nothing_else(drawn: Path, tiny_reader: tuple) -
 def test_a_page_with_boxes_keeps_its_size() -> None:
     image = Image.new("RGB", (60, 40), "white")
     rng = np.random.default_rng(0)
-    assert {varied(image, rng, moved=False).size for _ in range(6)} == {(60, 40)}
-    assert len({varied(image, rng, moved=True).size for _ in range(6)}) > 1
+    assert {copied(image, rng, moved=False).size for _ in range(6)} == {(60, 40)}
+    assert len({copied(image, rng, moved=True).size for _ in range(6)}) > 1
 
 
 def test_lines_are_json(drawn: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from folioscope.train.preview import save_preview
+from folioscope.train.recipe import ReaderRecipe, Stage
 from folioscope.train.render import PageStyle, TrainingPage, render_page
 from folioscope.types import InputError
 
@@ -206,7 +207,9 @@ def test_impossible_styles_are_refused(field: str, value: tuple[int, int]) -> No
 
 
 def test_preview_is_a_picture(tmp_path: Path) -> None:
-    path = save_preview(tmp_path, PageStyle(side=200, type_px=(10, 20)), count=4, seed=1)
+    small, large = (PageStyle(side=side, type_px=(10, 20)) for side in (200, 300))
+    recipe = ReaderRecipe(stages=(Stage(1, 192, 1, small), Stage(1, 192, 1, large)), vary=True)
+    path = save_preview(tmp_path, recipe, count=4, seed=1)
     with Image.open(path) as sheet:
         assert sheet.width > 3 * 400
         assert len(np.unique(np.asarray(sheet))) > 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from folioscope.config import Mode, OcrConfig
 from folioscope.model.ocr import DeepseekOcr
 from folioscope.tokens import Tokenizer, slot_count
 from folioscope.train.answers import IGNORE, answer_row, asked
+from folioscope.train.boxes import _misplaced
 from folioscope.train.grid import CHARSET
-from folioscope.train.guides import Guides, _misplaced
+from folioscope.train.guides import Guides
 from folioscope.train.optimize import initialise
 from folioscope.train.recipe import EMBEDDED, EMBEDDED_CONFIG, Stage
 from folioscope.train.render import PageStyle, render_page
@@ -135,6 +137,18 @@ def test_tiled_pages_teach_the_decoder_alone(tokenizer: Tokenizer, tiny_config: 
     assert any(weight.grad is not None for weight in model.decoder.blocks.parameters())
 
 
+def test_each_digit_of_a_box_knows_its_number(tokenizer: Tokenizer, pages: list) -> None:
+    batch = batch_of(pages, STAGE, CONFIG, tokenizer)
+    answers = [answer for page in pages for _, answer, _ in questions(page)]
+    for targets, numbers, answer in zip(batch.rows.targets, batch.rows.numbers, answers, strict=True):
+        known = numbers != IGNORE
+        boxes = re.findall(r"<\|det\|>\[\[(\d+), (\d+), (\d+), (\d+)\]\]", answer)
+        written = [number for box in boxes for number in box]
+        assert tokenizer.decode(targets[known].tolist()) == "".join(written)
+        assert numbers[known].tolist() == [int(number) for number in written for _ in number]
+    assert any("<|det|>" in answer for answer in answers)
+
+
 def test_image_tokens_know_the_box_of_their_block(tokenizer: Tokenizer, pages: list) -> None:
     batch = batch_of(pages, STAGE, CONFIG, tokenizer)
     for seen, page in zip(batch.blocks.numpy(), pages, strict=True):
@@ -161,10 +175,22 @@ def test_boxes_are_off_by_parts_of_their_own_size() -> None:
     assert gradient.isfinite().all()
 
 
+def test_image_tokens_know_how_much_of_their_block_they_show(tokenizer: Tokenizer, pages: list) -> None:
+    seen = batch_of(pages, STAGE, CONFIG, tokenizer).blocks
+    seen = seen[~seen[..., 6].isnan()]  # (n, 10)
+    boxes, middles, parts = seen[:, :4], seen[:, 4:6], seen[:, 6:]
+    assert (parts[:, :2] >= boxes[:, :2]).all()
+    assert (parts[:, 2:] <= boxes[:, 2:]).all()
+    assert (parts[:, :2] <= parts[:, 2:]).all()
+    inner = (parts[:, :2] > boxes[:, :2]) & (parts[:, 2:] < boxes[:, 2:])  # the square's own sides
+    assert inner.any()
+    torch.testing.assert_close(((parts[:, :2] + parts[:, 2:]) / 2)[inner], middles[inner], atol=1e-5, rtol=0)
+
+
 def test_image_tokens_know_their_place_on_the_page(tokenizer: Tokenizer) -> None:
     page = render_page(PageStyle(side=256, degrade=0), 3)
     assert page.image.width != page.image.height
-    middles = batch_of([page], STAGE, CONFIG, tokenizer).blocks[0, :, :, 4:]  # (8, 8, 2)
+    middles = batch_of([page], STAGE, CONFIG, tokenizer).blocks[0, :, :, 4:6]  # (8, 8, 2)
     inside = ~middles.isnan().any(-1)
     longer = max(page.image.size)
     assert int(inside.any(0).sum() if page.image.width == longer else inside.any(1).sum()) == 8

@@ -53,7 +53,7 @@ def reader(
 
     torch.set_num_threads(threads)
     if preview or draw:
-        _show(out, pages, as_data=draw)
+        _show(out, pages, init, as_data=draw)
     elif evaluate:
         _evaluate(model, dtype, pages, trial or (), against, out)
     elif data:
@@ -62,13 +62,15 @@ def reader(
         _train(out, init, minutes)
 
 
-def _show(out: Path, pages: int, as_data: bool) -> None:
+def _show(out: Path, pages: int, init: str | None, as_data: bool) -> None:
     from folioscope.train.own_pages import save_pages
     from folioscope.train.preview import save_preview
-    from folioscope.train.recipe import EMBEDDED
+    from folioscope.train.recipe import EMBEDDED, FURTHER
 
-    save = save_pages if as_data else save_preview
-    typer.echo(save(out, EMBEDDED.stages[-1].style, pages))
+    if as_data:
+        typer.echo(save_pages(out, EMBEDDED.stages[-1].style, pages))
+    else:
+        typer.echo(save_preview(out, FURTHER if init else EMBEDDED, pages))
 
 
 def _evaluate(model: str | None, dtype: str, count: int, names: Sequence[str], against: str | None, out: Path) -> None:

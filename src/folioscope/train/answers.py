@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,7 @@ class Row:
         targets: (T,) int64, the next id of the answer, or IGNORE.
         slots: (T,) int64, position of the image token that holds the next glyph of the answer, or IGNORE.
         weights: (T,) float32, of each target in the loss.
+        numbers: (T,) int64, of a box, in 999ths of the page, where the next id is a digit of it, or IGNORE.
     """
 
     ids: Tensor
@@ -46,6 +47,7 @@ class Row:
     targets: Tensor
     slots: Tensor
     weights: Tensor
+    numbers: Tensor
 
 
 def asked(prompt: str, views: Views, config: OcrConfig, tokenizer: Tokenizer) -> EncodedPrompt:
@@ -74,12 +76,15 @@ def answer_row(
 
     targets = following(np.array(right, dtype=np.int64), tokenizer.eos_token_id, IGNORE)
     holders = following(np.full(len(right), IGNORE) if slots is None else slots[owners], IGNORE, IGNORE)
-    return Row(ids, mask, targets, holders, following(_character_weights(answer)[owners], _END_WEIGHT, 0.0).float())
+    weights = following(_character_weights(answer)[owners], _END_WEIGHT, 0.0).float()
+    return Row(ids, mask, targets, holders, weights, following(_numbers(answer)[owners], IGNORE, IGNORE))
 
 
 def pad_rows(rows: Sequence[Row], pad: int) -> Row:
     """Rows as one, (B, T) each, padded on the right."""
-    nothing = {"ids": pad, "image_mask": False, "targets": IGNORE, "slots": IGNORE, "weights": 0.0}
+    nothing = {
+        "ids": pad, "image_mask": False, "targets": IGNORE, "slots": IGNORE, "weights": 0.0, "numbers": IGNORE
+    }  # fmt: skip
     columns = {name: [getattr(row, name) for row in rows] for name in nothing}
     return Row(**{name: pad_sequence(columns[name], batch_first=True, padding_value=nothing[name]) for name in nothing})
 
@@ -105,11 +110,23 @@ def _character_weights(text: str) -> np.ndarray:
         weights[slice(*turn.span())] = _TURN_WEIGHT
     for label in _LABELS.finditer(text):
         weights[slice(*label.span())] = _LABEL_WEIGHT
-    for box in _BOXES.finditer(text):
-        for number in _NUMBERS.finditer(text, *box.span()):
-            digits = len(number.group())
-            weights[slice(*number.span())] = [_PLACE_WEIGHTS[min(digits - 1 - i, 2)] for i in range(digits)]
+    for number in _box_numbers(text):
+        digits = len(number.group())
+        weights[slice(*number.span())] = [_PLACE_WEIGHTS[min(digits - 1 - i, 2)] for i in range(digits)]
     return weights
+
+
+def _numbers(text: str) -> np.ndarray:
+    """(len(text),) int64, the number of a box that a character is a digit of, or IGNORE."""
+    numbers = np.full(len(text), IGNORE, dtype=np.int64)
+    for number in _box_numbers(text):
+        numbers[slice(*number.span())] = int(number.group())
+    return numbers
+
+
+def _box_numbers(text: str) -> Iterator[re.Match[str]]:
+    for box in _BOXES.finditer(text):
+        yield from _NUMBERS.finditer(text, *box.span())
 
 
 def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

@@ -29,28 +29,33 @@ class Grid:
         Returns:
             patches: (h, w) int64, the glyph class at the middle of each ViT patch.
             cells: (s, s, CELL_GLYPHS) int64, glyph classes whose middle is in each image token's square, in order.
-            blocks: (s, s, 6) float32, the box of the block that most of what is in the square belongs to, and the
-                middle of the square, in parts of the page, 0..1; NaN where there is no block, or no page.
+            blocks: (s, s, 10) float32, the box of the block that most of what is in the square belongs to, the middle
+                of the square, and the box of what of the block is in the square; in parts of the page, 0..1; NaN where
+                there is no block, or no page.
         """
         side, patch = self.config.tokens_per_side(self.view), self.config.vit.patch_size
         scale, offset = placement(page.image.size, self.view)
         boxes = page.glyphs[:, 1:] * scale + np.tile(offset, 2)
         classes = [CHARSET.find(chr(int(code))) + 1 or len(CHARSET) + 1 for code in page.glyphs[:, 0]]
         blocks = _overlapping(page.blocks * scale + np.tile(offset, 2), side, self.config.pixels_per_token)
-        corners = np.concatenate([page.blocks / np.tile(page.image.size, 2), np.full((1, 4), np.nan)])
+        corners = np.concatenate([page.blocks / np.tile(page.image.size, 2), np.full((1, 4), np.nan)])[blocks]
+        middles, half = self._middles(page.image.size)
+        inside = corners.clip(np.tile(middles - half, 2), np.tile(middles + half, 2))
         return (
             _patch_classes(classes, boxes, self.view // patch, patch),
             _cell_classes(classes, boxes, side, self.config.pixels_per_token),
-            np.concatenate([corners[blocks], self._middles(page.image.size)], axis=2).astype(np.float32),
+            np.concatenate([corners, middles, inside], axis=2).astype(np.float32),
         )
 
-    def _middles(self, size: tuple[int, int]) -> np.ndarray:
+    def _middles(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """The middles (s, s, 2) of the squares in parts of the page, NaN off the page, and half of a square's sides."""
         scale, offset = placement(size, self.view)
         pixels = self.config.pixels_per_token
         along = np.arange(self.view // pixels) * pixels + pixels / 2
-        middles = (np.stack(np.meshgrid(along, along), axis=2) - offset) / (np.array(size) * scale)  # (s, s, 2)
+        page = np.array(size) * scale
+        middles = (np.stack(np.meshgrid(along, along), axis=2) - offset) / page  # (s, s, 2)
         middles[((middles < 0) | (middles > 1)).any(axis=2)] = np.nan
-        return middles
+        return middles, pixels / 2 / page
 
 
 def placement(size: tuple[int, int], view: int) -> tuple[float, np.ndarray]:

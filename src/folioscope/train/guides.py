@@ -1,9 +1,9 @@
 """Losses that exist in training only: they tell a small network where to look and what stands there.
 
 The text loss alone leaves a small reader guessing from language for very long; the renderer knows more. The patch
-loss asks the ViT for the glyph under each patch, the cell loss asks each image token for the glyphs in its square, the
-block loss for its place on the page and the box of the block it lies in, and the guide asks some decoder heads to
-attend to the image token that holds the next glyph.
+loss asks the ViT for the glyph under each patch, the cell loss asks each image token for the glyphs in its square.
+Boxes have losses of their own (see `boxes`), and heads of CLIP are led to where a box can be seen (see `looks`). The
+guide asks some heads of the decoder to attend to the image token that holds the next glyph.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from folioscope.config import OcrConfig
 from folioscope.model.decoder import Block, rotary_table
 from folioscope.model.ocr import DeepseekOcr
 from folioscope.train.answers import IGNORE, weighted_cross_entropy
+from folioscope.train.boxes import BoxGuides
 from folioscope.train.grid import CELL_GLYPHS, CHARSET
+from folioscope.train.looks import noted, unled
 from folioscope.train.samples import Batch
 
 CLASSES = len(CHARSET) + 2
@@ -32,6 +34,9 @@ class Losses:
     patch: Tensor
     cell: Tensor
     block: Tensor
+    side: Tensor
+    number: Tensor
+    look: Tensor
     guide: Tensor
     attention: Tensor
     accuracy: Tensor
@@ -47,7 +52,7 @@ class Guides(nn.Module):
         super().__init__()
         self.patch = nn.Linear(config.vit.neck_channels, CLASSES)
         self.cell = nn.Linear(config.decoder.hidden_size, CLASSES * CELL_GLYPHS)
-        self.block = nn.Linear(config.decoder.hidden_size, 6)
+        self.boxes = BoxGuides(config)
         background = torch.ones(CLASSES)
         background[0] = 0.2  # most patches and places in cells hold nothing
         self.register_buffer("balance", background, persistent=False)
@@ -56,7 +61,8 @@ class Guides(nn.Module):
     def forward(self, model: DeepseekOcr, batch: Batch) -> Losses:
         with torch.set_grad_enabled(not batch.is_tiled):
             seen = model.encoder.vit(batch.views)  # (B, neck, h, w)
-            tokens = model.encoder.understand(seen)  # (B, s, s, hidden)
+            with noted(model.encoder.clip.blocks) as inputs:
+                tokens = model.encoder.understand(seen)  # (B, s, s, hidden)
             tiles = [None if some is None else model.encoder(some) for some in batch.tiles]
             features = [model.encoder.arrange(*page) for page in zip(tokens, tiles, batch.grids, strict=True)]
         rows = batch.rows
@@ -66,25 +72,25 @@ class Guides(nn.Module):
         asked = rows.targets != IGNORE
         logits = model.decoder.logits(hidden[asked])  # (n, vocab)
         answers = rows.targets[asked]
-        patch, cell, block = self._named(seen, tokens, batch)
+        if batch.is_tiled:  # its view is too small for type to be named
+            patch = cell = block = side = look = torch.zeros(())
+        else:
+            patch = self._classify(self.patch(seen.permute(0, 2, 3, 1)), batch.patches)
+            cell = self._classify(self.cell(tokens).unflatten(-1, (CELL_GLYPHS, CLASSES)), batch.cells)
+            block, side = self.boxes(inputs[-1], tokens, batch.blocks)
+            look = unled(model.encoder.clip.blocks, inputs, batch.blocks)
         return Losses(
             text=weighted_cross_entropy(logits, answers, rows.weights[asked]),
             patch=patch,
             cell=cell,
             block=block,
+            side=side,
+            number=self.boxes.written(hidden, rows.numbers),
+            look=look,
             guide=-attention.clamp_min(1e-6).log().mean(),
             attention=attention.mean(),
             accuracy=(logits.argmax(-1) == answers).float().mean(),
         )
-
-    def _named(self, seen: Tensor, tokens: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """The patch, cell and block losses. Of tiled pages none: in their view type is too small to be named."""
-        if batch.is_tiled:
-            return torch.zeros(()), torch.zeros(()), torch.zeros(())
-        cells = self.cell(tokens).unflatten(-1, (CELL_GLYPHS, CLASSES))
-        patches = self.patch(seen.permute(0, 2, 3, 1))
-        block = _misplaced(self.block(tokens).float(), batch.blocks)
-        return self._classify(patches, batch.patches), self._classify(cells, batch.cells), block
 
     def _decode(self, model: DeepseekOcr, x: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
         """The decoder's pass, and how much its guided heads look where they should: (n,), 0..1.
@@ -103,17 +109,6 @@ class Guides(nn.Module):
 
     def _classify(self, logits: Tensor, classes: Tensor) -> Tensor:
         return F.cross_entropy(logits.flatten(0, -2).float(), classes.flatten(), self.balance)
-
-
-def _misplaced(said: Tensor, there: Tensor) -> Tensor:
-    """The mean distance of what (B, s, s, 6) says from what is there, NaN left out.
-
-    Boxes' sides are off by parts of the box and a tenth of the page: a line of type is lost by what a column can bear.
-    """
-    size = there[..., 2:4] - there[..., :2] + 0.1  # (B, s, s, 2)
-    unit = torch.cat([size, size, torch.ones_like(size)], dim=-1)
-    known = ~there.isnan()
-    return ((said[known] - there[known]).abs() / unit[known]).mean()
 
 
 def _attention(block: Block, x: Tensor, rotation: tuple[Tensor, Tensor], slots: Tensor) -> Tensor:

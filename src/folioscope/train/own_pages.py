@@ -115,7 +115,7 @@ def split_pages(pages: Sequence[OwnPage]) -> tuple[list[OwnPage], list[OwnPage]]
 class OwnBatches(Dataset[OwnBatch]):
     """Step number to its batch: the pages shuffled anew each time round, the same for the same seed and step.
 
-    A page is never seen twice alike (see `varied`, and `with_slips` for its answer), or a small network learns it by
+    A page is never seen twice alike (see `copied`, and `with_slips` for its answer), or a small network learns it by
     heart.
     """
 
@@ -129,7 +129,7 @@ class OwnBatches(Dataset[OwnBatch]):
         places = range(step * self.size, (step + 1) * self.size)
         pages = [self.pages[self._drawn(place)] for place in places]
         rng = np.random.default_rng([self.seed, step])
-        images = [varied(page.open(), rng, moved=page.prompt == "free") for page in pages]
+        images = [copied(page.open(), rng, moved=page.prompt == "free") for page in pages]
         return own_batch(pages, images, self.config, self.tokenizer, self.slips, rng)
 
     def _drawn(self, place: int) -> int:
@@ -138,7 +138,7 @@ class OwnBatches(Dataset[OwnBatch]):
         return int(order[index])
 
 
-def varied(image: Image.Image, rng: np.random.Generator, moved: bool) -> Image.Image:
+def copied(image: Image.Image, rng: np.random.Generator, moved: bool) -> Image.Image:
     """The page a little worse or not, and if `moved`, with margins of its own: boxes in an answer would not follow."""
     if moved:
         paper = tuple(np.median(np.asarray(image).reshape(-1, 3), axis=0).astype(int).tolist())

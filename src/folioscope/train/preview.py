@@ -10,7 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from folioscope.train.charts import saved, sheet
 from folioscope.train.evaluate import Reading
-from folioscope.train.render import PageStyle, TrainingPage, render_page
+from folioscope.train.recipe import ReaderRecipe
+from folioscope.train.render import TrainingPage
+from folioscope.train.samples import training_page
 
 SERIES = {"text": (200, 30, 30), "cell": (30, 120, 30), "guide": (40, 60, 200), "accuracy": (120, 120, 120)}
 """What the curve of a run shows."""
@@ -18,10 +20,15 @@ SERIES = {"text": (200, 30, 30), "cell": (30, 120, 30), "guide": (40, 60, 200), 
 _GREY = (220, 220, 220)
 
 
-def save_preview(folder: str | Path, style: PageStyle, count: int = 12, seed: int = 0) -> Path:
-    """Write `pages.png` into `folder`: `count` pages of seeds `seed`, `seed` + 1, …; return its path."""
-    pages = [render_page(style, seed + number) for number in range(count)]
-    cells = [_cell(_marked(page), [page.plain], style.side) for page in pages]
+def save_preview(folder: str | Path, recipe: ReaderRecipe, count: int = 12, seed: int = 0) -> Path:
+    """Write `pages.png` into `folder`: `count` pages of the recipe's stages in turn, as it trains on them.
+
+    Their seeds are `seed`, `seed` + 1, …; return the picture's path.
+    """
+    styles = list(dict.fromkeys(stage.style for stage in recipe.stages))
+    pages = [training_page(styles[n % len(styles)], seed + n, recipe.vary) for n in range(count)]
+    side = max(max(page.image.size) for page in pages)
+    cells = [_cell(_marked(page), [page.plain], side) for page in pages]
     return saved(sheet(cells), Path(folder) / "pages.png")
 
 

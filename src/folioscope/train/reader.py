@@ -63,7 +63,8 @@ class ReaderTraining(Training[DeepseekOcr, Batch]):
             losses = self.guides(self.model, batch)
         weights = self.recipe
         loss = losses.text + weights.patch_loss * losses.patch + weights.cell_loss * losses.cell
-        loss = loss + weights.block_loss * losses.block + weights.guide_loss * losses.guide
+        loss = loss + weights.block_loss * losses.block + weights.side_loss * (losses.side + losses.number)
+        loss = loss + weights.look_loss * losses.look + weights.guide_loss * losses.guide
         return loss, {f.name: getattr(losses, f.name) for f in fields(Losses)}
 
     def look(self) -> Mapping[str, Any]:

@@ -29,7 +29,8 @@ class ReaderRecipe(Recipe[Stage]):
     """See `Recipe`.
 
     Attributes:
-        patch_loss, cell_loss, block_loss, guide_loss: Weights of the training-only losses, see `guides.py`.
+        patch_loss, cell_loss, block_loss, side_loss, look_loss, guide_loss: Weights of the training-only losses, see
+            `guides.py`.
         slips: Share of the answers' ids at which the decoder is shown a slip, see `with_slips`.
         vary: Whether pages get proportions and strokes of their own, see `variety`.
     """
@@ -37,6 +38,8 @@ class ReaderRecipe(Recipe[Stage]):
     patch_loss: float = 0.5
     cell_loss: float = 1.0
     block_loss: float = 3.0
+    side_loss: float = 1.0
+    look_loss: float = 0.3
     guide_loss: float = 0.5
     slips: float = 0.0
     vary: bool = False
@@ -54,20 +57,20 @@ EMBEDDED = ReaderRecipe(
 """The first run behind the shipped checkpoint, from scratch."""
 
 
-def _page(side: int, lines: tuple[int, int], columns: float = 0.0, tables: float = 0.0) -> PageStyle:
-    return PageStyle(
-        side, lines, type_px=(15, 36), degrade=0.5, layout=0.6, strength=1.5, columns=columns, tables=tables
-    )
+def _page(
+    side: int, lines: tuple[int, int], columns: float = 0.0, tables: float = 0.0, type_px: tuple[int, int] = (15, 36)
+) -> PageStyle:
+    return PageStyle(side, lines, type_px, degrade=0.5, layout=0.6, strength=1.5, columns=columns, tables=tables)
 
 
 FURTHER = ReaderRecipe(
     stages=(
         Stage(4, 384, 8, _page(236, (1, 12))),
-        Stage(4, 640, 4, _page(392, (1, 24), tables=0.15)),
+        Stage(4, 640, 4, _page(392, (1, 24), columns=0.1, tables=0.15)),
         Stage(4, 1024, 2, _page(632, (2, 32), columns=0.1, tables=0.3)),
         Stage(4, 512, 6, _page(304, (1, 16), tables=0.1)),
         Stage(4, 1024, 2, _page(632, (2, 28), columns=0.1, tables=0.3)),
-        Stage(4, 1024, 2, _page(1000, (6, 60), columns=0.45, tables=0.2)),
+        Stage(4, 1024, 2, _page(1000, (6, 40), columns=0.3, tables=0.2, type_px=(24, 36))),
     )
     * 150,
     seed=1,
@@ -83,7 +86,7 @@ FURTHER = ReaderRecipe(
 """What any run does that starts from a checkpoint (`--init`), and the last one behind the shipped checkpoint.
 
 Pages are shown in views some 1.6 times their size, as `views.default_mode` shows them: type of 16 pixels is then as
-wide as the patches that have to tell it apart. Pages of 1,000 pixels have no larger view.
+wide as the patches that have to tell it apart. Pages of 1,000 pixels have no larger view, so their type is larger.
 """
 
 _DECODER: Mapping[str, Any] = {

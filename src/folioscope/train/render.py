@@ -15,7 +15,9 @@ from folioscope.train.planning import plan_page
 __all__ = ["PageStyle", "TrainingPage", "render_page"]
 
 _MARKUP = {"title": "# ", "sub_title": "## "}
-_GRID = 999  # boxes in answers are in 999ths of the page
+GRID = 999
+"""Boxes in answers are in so many parts of the page."""
+_INSIDE = 10  # pixels, how far from its corner a picture is looked at
 _WITHIN = 1e-3  # pixels by which the last pixel's edge is on the page still
 Colour = tuple[int, int, int]
 
@@ -178,9 +180,9 @@ def _box(block: Block, lines: list[_SetLine], matrix: degrade.Matrix, size: tupl
 def _write_reference(
     answer: _Answer, block: Block, lines: list[_SetLine], box: np.ndarray, size: tuple[int, int]
 ) -> None:
-    """The label and the box; they are found where the block starts, at its first glyph or a picture's corner."""
-    first = lines[0].boxes[0] if lines else np.tile(box[:2], 2)
-    numbers = (box / [*size, *size] * _GRID).round().astype(int).tolist()
+    """The label and the box; they are found where the block starts, at its first glyph or in a picture's corner."""
+    first = lines[0].boxes[0] if lines else np.tile(np.minimum(box[:2] + _INSIDE, (box[:2] + box[2:]) / 2), 2)
+    numbers = (box / [*size, *size] * GRID).round().astype(int).tolist()
     header = f"<|ref|>{block.label}<|/ref|><|det|>[{numbers}]<|/det|>"
     answer.markup_at(header, *(first[:2] + first[2:]) / 2)
     answer.markup("\n")

@@ -15,7 +15,7 @@ from folioscope.tokens import Tokenizer
 from folioscope.train.answers import IGNORE, Row, answer_row, asked, pad_rows
 from folioscope.train.grid import Grid, placement
 from folioscope.train.recipe import ReaderRecipe, Stage
-from folioscope.train.render import TrainingPage, render_page
+from folioscope.train.render import PageStyle, TrainingPage, render_page
 from folioscope.train.variety import varied
 from folioscope.views import TILE, Views, ocr_views
 
@@ -77,12 +77,15 @@ class PageBatches(Dataset[Batch]):
     def _draw(self, stage: Stage, first: int, steps: int) -> list[list[TrainingPage]]:
         rng = np.random.default_rng([self.recipe.seed, first])
         seeds = rng.integers(2**32, size=steps * stage.pages).tolist()
-        pages = sorted((self._page(stage, seed) for seed in seeds), key=lambda page: len(page.grounded))
+        drawn = (training_page(stage.style, seed, self.recipe.vary) for seed in seeds)
+        pages = sorted(drawn, key=lambda page: len(page.grounded))
         return [pages[start * stage.pages :][: stage.pages] for start in rng.permutation(steps)]
 
-    def _page(self, stage: Stage, seed: int) -> TrainingPage:
-        page = render_page(stage.style, seed)
-        return varied(page, np.random.default_rng([seed, 1])) if self.recipe.vary else page
+
+def training_page(style: PageStyle, seed: int, vary: bool) -> TrainingPage:
+    """The page of this style and seed as it is trained on."""
+    page = render_page(style, seed)
+    return varied(page, np.random.default_rng([seed, 1])) if vary else page
 
 
 @dataclass(frozen=True)
