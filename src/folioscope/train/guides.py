@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from folioscope.config import OcrConfig
 from folioscope.model.decoder import Block, rotary_table
 from folioscope.model.ocr import DeepseekOcr
-from folioscope.train.answers import IGNORE, weighted_cross_entropy
+from folioscope.train.answers import IGNORE, Row, weighted_cross_entropy
 from folioscope.train.boxes import BoxGuides
 from folioscope.train.grid import CELL_GLYPHS, CHARSET
 from folioscope.train.looks import noted, unled
@@ -68,7 +68,7 @@ class Guides(nn.Module):
         rows = batch.rows
         asked_of = [page for page in features for _ in range(len(rows.ids) // len(features))]
         embedded = model.embed(rows.ids, rows.image_mask, asked_of).to(tokens.dtype)
-        hidden, attention = self._decode(model, embedded, rows.slots)
+        hidden, attention = self._decode(model, embedded, rows)
         asked = rows.targets != IGNORE
         logits = model.decoder.logits(hidden[asked])  # (n, vocab)
         answers = rows.targets[asked]
@@ -92,18 +92,21 @@ class Guides(nn.Module):
             accuracy=(logits.argmax(-1) == answers).float().mean(),
         )
 
-    def _decode(self, model: DeepseekOcr, x: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+    def _decode(self, model: DeepseekOcr, x: Tensor, rows: Row) -> tuple[Tensor, Tensor]:
         """The decoder's pass, and how much its guided heads look where they should: (n,), 0..1.
 
-        The first layer is not guided: it has yet to see what was just written.
+        The first layer is not guided: it has yet to see what was just written. Of the others the first head is for
+        text, the second for the numbers of boxes.
         """
+        is_number = rows.numbers != IGNORE
+        slots = [rows.slots.masked_fill(others, IGNORE) for others in (is_number, ~is_number)]
         positions = torch.arange(x.shape[1])[None]
         rotation = rotary_table(positions, model.config.decoder, x.dtype)
         attention = []
         for layer, block in enumerate(model.decoder.blocks):
             assert isinstance(block, Block)
             if layer > 0:
-                attention.append(_attention(block, x, rotation, slots))
+                attention += [_attention(block, x, rotation, some, head) for head, some in enumerate(slots)]
             x = block(x, rotation, positions, None)
         return model.decoder.norm(x), torch.cat(attention)
 
@@ -111,11 +114,11 @@ class Guides(nn.Module):
         return F.cross_entropy(logits.flatten(0, -2).float(), classes.flatten(), self.balance)
 
 
-def _attention(block: Block, x: Tensor, rotation: tuple[Tensor, Tensor], slots: Tensor) -> Tensor:
-    """Attention of a block's first head, where a next glyph is known, to the image token that holds it: (n,)."""
+def _attention(block: Block, x: Tensor, rotation: tuple[Tensor, Tensor], slots: Tensor, head: int) -> Tensor:
+    """Attention of a block's head, where it is known where to look, to the image token that is there: (n,)."""
     rows, places = (slots != IGNORE).nonzero(as_tuple=True)  # (n,)
     q, k = block.self_attn.queries_keys(block.input_layernorm(x), rotation)  # (B, heads, T, hd)
-    scores = q[:, 0] @ k[:, 0].transpose(1, 2) * q.shape[-1] ** -0.5  # (B, T, T)
+    scores = q[:, head] @ k[:, head].transpose(1, 2) * q.shape[-1] ** -0.5  # (B, T, T)
     future = torch.arange(slots.shape[1]) > places[:, None]  # (n, T)
     shares = scores[rows, places].float().masked_fill(future, float("-inf")).softmax(-1)  # (n, T)
     return shares.gather(1, slots[rows, places][:, None])[:, 0]

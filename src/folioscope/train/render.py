@@ -18,6 +18,7 @@ _MARKUP = {"title": "# ", "sub_title": "## "}
 GRID = 999
 """Boxes in answers are in so many parts of the page."""
 _INSIDE = 10  # pixels, how far from its corner a picture is looked at
+_EDGE = 2  # pixels, how far inside of a block its sides are looked at
 _WITHIN = 1e-3  # pixels by which the last pixel's edge is on the page still
 Colour = tuple[int, int, int]
 
@@ -31,8 +32,8 @@ class TrainingPage:
         grounded: The answer to the Markdown prompt, in the published grammar.
         plain: The answer to "Free OCR.".
         grounded_xy: (len(grounded), 2) float32, the middle of the glyph that each character stands for; of the gap
-            for blanks within a line; where the block starts for its label and its box; NaN for other markup and
-            line breaks.
+            for blanks within a line; where the block starts for its label, and for each number of its box where that
+            side can be seen; NaN for other markup and line breaks.
         plain_xy: The same for `plain`.
         glyphs: (n, 5) float32, one row a visible glyph: code point, x1, y1, x2, y2; its advance across, its ink down.
         blocks: (n, 4) float32, the box of each block, x1, y1, x2, y2.
@@ -180,12 +181,31 @@ def _box(block: Block, lines: list[_SetLine], matrix: degrade.Matrix, size: tupl
 def _write_reference(
     answer: _Answer, block: Block, lines: list[_SetLine], box: np.ndarray, size: tuple[int, int]
 ) -> None:
-    """The label and the box; they are found where the block starts, at its first glyph or in a picture's corner."""
-    first = lines[0].boxes[0] if lines else np.tile(np.minimum(box[:2] + _INSIDE, (box[:2] + box[2:]) / 2), 2)
+    """The label, found where the block starts, and the box, each side of it found where it can be seen."""
+    corner = np.concatenate([box[:2], np.minimum(box[:2] + 2 * _INSIDE, box[2:])])[None]
+    glyphs = [line.boxes for line in lines] or [corner]
+    start = (glyphs[0][0, :2] + glyphs[0][0, 2:]) / 2
+    answer.markup_at(f"<|ref|>{block.label}<|/ref|><|det|>[[", *start)
     numbers = (box / [*size, *size] * GRID).round().astype(int).tolist()
-    header = f"<|ref|>{block.label}<|/ref|><|det|>[{numbers}]<|/det|>"
-    answer.markup_at(header, *(first[:2] + first[2:]) / 2)
+    for index, (number, seen) in enumerate(zip(numbers, _sides(box, glyphs), strict=True)):
+        answer.markup_at(", " if index else "", *start)
+        answer.markup_at(str(number), *seen)
+    answer.markup_at("]]<|/det|>", *start)
     answer.markup("\n")
+
+
+def _sides(box: np.ndarray, glyphs: list[np.ndarray]) -> np.ndarray:
+    """(4, 2) where to see the sides of a box with lines of glyphs (n, 4) in it: beside those that reach furthest."""
+    every = np.concatenate(glyphs)
+    left, right = every[every[:, 0].argmin()], every[every[:, 2].argmax()]
+    head, foot = glyphs[0][0], glyphs[-1][0]
+    (x1, y1, x2, y2), edge = box, np.minimum(_EDGE, (box[2:] - box[:2]) / 2)
+    return np.array([
+        (x1 + edge[0], (left[1] + left[3]) / 2),
+        ((head[0] + head[2]) / 2, y1 + edge[1]),
+        (x2 - edge[0], (right[1] + right[3]) / 2),
+        ((foot[0] + foot[2]) / 2, y2 - edge[1]),
+    ])  # fmt: skip
 
 
 def _inked(line: _SetLine) -> np.ndarray:
