@@ -17,7 +17,7 @@ from folioscope.model.clip import Block
 
 
 @contextmanager
-def noted(blocks: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+def noted(blocks: nn.ModuleList) -> Iterator[list[Tensor]]:
     """What each of the blocks is given while this lasts."""
     inputs: list[Tensor] = []
     hooks = [block.register_forward_pre_hook(lambda _, given: inputs.append(given[0])) for block in blocks]
@@ -28,7 +28,7 @@ def noted(blocks: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
             hook.remove()
 
 
-def unled(blocks: Sequence[nn.Module], inputs: Sequence[Tensor], known: Tensor) -> Tensor:
+def unled(blocks: nn.ModuleList, inputs: Sequence[Tensor], known: Tensor) -> Tensor:
     """How little these heads look where they should: a mean of -log of shares.
 
     Args:
