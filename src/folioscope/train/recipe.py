@@ -83,7 +83,7 @@ FURTHER = ReaderRecipe(
     slips=0.02,
     vary=True,
 )
-"""What any run does that starts from a checkpoint (`--init`), and the last one behind the shipped checkpoint.
+"""What any run does that starts from a checkpoint (`--init`); the shipped checkpoint is of an earlier state of it.
 
 Pages are shown in views some 1.6 times their size, as `views.default_mode` shows them: type of 16 pixels is then as
 wide as the patches that have to tell it apart. Pages of 1,000 pixels have no larger view, so their type is larger.
