@@ -77,6 +77,14 @@ def test_only_the_led_heads_are_told(known: Tensor) -> None:
         assert not values.any()
 
 
+def test_of_two_heads_two_are_led(known: Tensor) -> None:
+    clip = ClipTrunk(ClipConfig(layers=2, width=32, heads=2, image_size=64, patch_size=16))
+    with noted(clip.blocks) as inputs:
+        clip(torch.randn(1, 32, SIDE, SIDE))
+    unled(clip.blocks, inputs, known).backward()
+    assert all(block.self_attn.qkv_proj.weight.grad is not None for block in clip.blocks)
+
+
 def test_blocks_are_noted_only_as_long_as_asked() -> None:
     clip = ClipTrunk(ClipConfig(layers=2, width=32, heads=4, image_size=64, patch_size=16))
     with noted(clip.blocks) as inputs:

@@ -36,11 +36,10 @@ def unled(blocks: nn.ModuleList, inputs: Sequence[Tensor], known: Tensor) -> Ten
         inputs: (B, 1 + N, C) that each was given, the class token first.
         known: (B, s, s, 6) of each token the box of its block and its place, see `Grid.seen`.
     """
-    first, last = (
-        _missed(_attention(blocks[place], inputs[place], len(wanted[0])), wanted)
-        for place, wanted in ((0, _corner(known)), (-1, _edges(known)))
+    return sum(
+        (_missed(blocks[at], inputs[at], wanted) for at, wanted in ((0, _corner(known)), (-1, _edges(known)))),
+        start=torch.zeros(()),
     )
-    return first + last
 
 
 def _corner(known: Tensor) -> Tensor:
@@ -73,7 +72,10 @@ def _attention(block: nn.Module, x: Tensor, heads: int) -> Tensor:
     return scores.float().softmax(-1)[..., 1:, 1:]
 
 
-def _missed(shares: Tensor, wanted: Tensor) -> Tensor:
+def _missed(block: nn.Module, x: Tensor, wanted: Tensor) -> Tensor:
+    """-log of the shares on what is wanted of the first heads, (B, heads, N, N); of fewer heads, so many are led."""
+    shares = _attention(block, x, wanted.shape[1])
+    wanted = wanted[:, : shares.shape[1]]
     asked = wanted.any(-1)  # (B, heads, N)
     seen = (shares * wanted).sum(-1)[asked]
     return -seen.clamp_min(1e-6).log().mean() if len(seen) else shares.sum() * 0
