@@ -10,7 +10,6 @@ from torch import Tensor
 
 from folioscope.config import ClipConfig
 from folioscope.model.clip import ClipTrunk
-from folioscope.train.boxes import MARKS, _between_marks
 from folioscope.train.looks import _corner, _edges, noted, unled
 
 NONE = math.nan
@@ -100,17 +99,3 @@ def test_a_page_without_a_block_costs_nothing() -> None:
     loss = unled(clip.blocks, inputs, torch.full((1, SIDE, SIDE, 6), NONE))
     assert loss == 0
     loss.backward()
-
-
-def test_a_side_is_put_between_the_marks_around_it() -> None:
-    sides = torch.tensor([[0.07, 0.5, 0.999, 1.0], [NONE] * 4])[None, None]
-    shares = torch.zeros(4, MARKS)
-    for side, marks in enumerate(({7: 1}, {50: 1}, {99: 0.1, 100: 0.9}, {100: 1})):
-        for mark, share in marks.items():
-            shares[side, mark] = share
-    said = torch.zeros(1, 1, 2, 4, MARKS)
-    said[0, 0, 0] = shares.clamp_min(1e-9).log()
-    entropy = -(0.1 * math.log(0.1) + 0.9 * math.log(0.9)) / 4
-    assert _between_marks(said, sides).item() == pytest.approx(entropy, abs=1e-4)
-    said[0, 0, 0, 0] = said[0, 0, 0, 0].roll(1)
-    assert _between_marks(said, sides).item() == pytest.approx(entropy - math.log(1e-9) / 4, abs=1e-4)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,6 @@ from folioscope.config import Mode, OcrConfig
 from folioscope.model.ocr import DeepseekOcr
 from folioscope.tokens import Tokenizer, slot_count
 from folioscope.train.answers import IGNORE, answer_row, asked
-from folioscope.train.boxes import _misplaced
 from folioscope.train.grid import CHARSET
 from folioscope.train.guides import Guides
 from folioscope.train.optimize import initialise
@@ -157,22 +155,6 @@ def test_image_tokens_know_the_box_of_their_block(tokenizer: Tokenizer, pages: l
         assert 1 <= len(known) <= len(boxes)
         assert all(np.isclose(boxes, box, atol=1e-6).all(axis=1).any() for box in known)
     assert batch.blocks[..., 0].isnan().any()  # margins
-
-
-def test_boxes_are_off_by_parts_of_their_own_size() -> None:
-    there = torch.tensor([[0.1, 0.1, 0.5, 0.2, 0.3, 0.3], [math.nan] * 4 + [0.3, 0.3], [math.nan] * 6])[None, None]
-    said = there.nan_to_num(0.7)
-
-    def loss(place: int) -> float:
-        return _misplaced(said + 0.02 * torch.eye(6)[place], there).item()
-
-    assert _misplaced(said, there) == 0
-    assert loss(0) == pytest.approx(0.02 / 0.5 / 8)  # eight numbers are known
-    assert loss(1) == pytest.approx(0.02 / 0.2 / 8)
-    assert loss(5) == pytest.approx(2 * 0.02 / 8)
-    asked = said.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(_misplaced(asked, there), asked)
-    assert gradient.isfinite().all()
 
 
 def test_image_tokens_know_how_much_of_their_block_they_show(tokenizer: Tokenizer, pages: list) -> None:

@@ -14,6 +14,7 @@ from folioscope.types import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
+    from folioscope.train.recipe import ReaderRecipe
     from folioscope.train.run import Progress, Training
     from folioscope.train.trials import Trial
 
@@ -65,12 +66,18 @@ def reader(
 def _show(out: Path, pages: int, init: str | None, as_data: bool) -> None:
     from folioscope.train.own_pages import save_pages
     from folioscope.train.preview import save_preview
-    from folioscope.train.recipe import EMBEDDED, FURTHER
+    from folioscope.train.recipe import EMBEDDED
 
     if as_data:
         typer.echo(save_pages(out, EMBEDDED.stages[-1].style, pages))
     else:
-        typer.echo(save_preview(out, FURTHER if init else EMBEDDED, pages))
+        typer.echo(save_preview(out, _recipe(init), pages))
+
+
+def _recipe(init: str | None) -> ReaderRecipe:
+    from folioscope.train.recipe import EMBEDDED, FURTHER
+
+    return FURTHER if init else EMBEDDED
 
 
 def _evaluate(model: str | None, dtype: str, count: int, names: Sequence[str], against: str | None, out: Path) -> None:
@@ -122,10 +129,8 @@ def _train(out: Path, init: str | None, minutes: float) -> None:
     from folioscope.hub import resolve
     from folioscope.train.preview import SERIES
     from folioscope.train.reader import ReaderTraining
-    from folioscope.train.recipe import EMBEDDED, FURTHER
 
-    recipe = FURTHER if init else EMBEDDED
-    run(ReaderTraining(recipe, out, init=resolve(init) if init else None), SERIES, minutes)
+    run(ReaderTraining(_recipe(init), out, init=resolve(init) if init else None), SERIES, minutes)
 
 
 def _tune(data: Path, out: Path, init: str | None, device: str, minutes: float, **how: Any) -> None:

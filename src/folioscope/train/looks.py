@@ -29,17 +29,14 @@ def noted(blocks: nn.ModuleList) -> Iterator[list[Tensor]]:
 
 
 def unled(blocks: nn.ModuleList, inputs: Sequence[Tensor], known: Tensor) -> Tensor:
-    """How little these heads look where they should: a mean of -log of shares.
+    """How little these heads look where they should: of each of the two layers the mean of -log of shares, together.
 
     Args:
         blocks: CLIP's.
         inputs: (B, 1 + N, C) that each was given, the class token first.
-        known: (B, s, s, 6) of each token the box of its block and its place, see `Grid.seen`.
+        known: (B, s, s, 6 or more), of each token the box of its block and its place, see `Grid.seen`.
     """
-    return sum(
-        (_missed(blocks[at], inputs[at], wanted) for at, wanted in ((0, _corner(known)), (-1, _edges(known)))),
-        start=torch.zeros(()),
-    )
+    return _missed(blocks[0], inputs[0], _corner(known)) + _missed(blocks[-1], inputs[-1], _edges(known))
 
 
 def _corner(known: Tensor) -> Tensor:
