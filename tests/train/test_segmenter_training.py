@@ -98,6 +98,15 @@ def test_a_run_starts_from_the_weights_it_is_given(tmp_path: Path) -> None:
     assert all(torch.equal(ours[key], given[key]) for key in given)
 
 
+def test_a_run_may_start_from_a_shallower_network_for_other_pictures(tmp_path: Path) -> None:
+    run(RECIPE, tmp_path / "first")
+    deeper = replace(SMALL, vit=replace(SMALL.vit, image_size=128, layers=4))
+    training = SegmenterTraining(RECIPE, tmp_path / "second", deeper, init=tmp_path / "first" / MODEL)
+    assert (training.model.config.vit.layers, training.model.config.vit.image_size) == (4, 64)
+    training.run(lambda _: None)
+    assert load_sam(tmp_path / "second" / MODEL).config.vit.layers == 4
+
+
 def test_a_batch_prompts_for_every_object_and_shows_where_it_is() -> None:
     scenes = [compose(replace(STYLE, objects=(3, 3)), seed) for seed in range(2)]
     batch = make_batch(scenes, replace(STAGE, objects=9), SMALL, np.random.default_rng(0))

@@ -84,9 +84,9 @@ def _train(out: Path, init: str | None, minutes: float) -> None:
     from folioscope.hub import resolve
     from folioscope.train.segmenter import SegmenterTraining
     from folioscope.train.segmenter_preview import SERIES
-    from folioscope.train.segmenter_recipe import EMBEDDED
+    from folioscope.train.segmenter_recipe import EMBEDDED, FURTHER
 
-    training = SegmenterTraining(EMBEDDED, out, init=resolve(init) if init else None)
+    training = SegmenterTraining(FURTHER if init else EMBEDDED, out, init=resolve(init) if init else None)
     run(training, {name: SERIES[name] for name in ("dice", "chosen", "kin", "look")}, minutes)
 
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from folioscope.config import VitConfig
+from folioscope.model import relative_attention
 from folioscope.model.positions import relative_rows, resize_grid
 
 
@@ -117,7 +118,7 @@ class Attention(nn.Module):
         B, H, W, C = x.shape
         q, k, v = self._heads(x)
         if torch.is_grad_enabled():  # torch's fused attention is slow where the bias wants a gradient
-            x = self._softmax(q, k, H, W).to(v.dtype) @ v  # (B, heads, HW, hd)
+            x = relative_attention.attend(q * q.shape[-1] ** -0.5, k, v, *self._relative(q, H, W))
         else:
             x = F.scaled_dot_product_attention(q, k, v, attn_mask=self._relative_bias(q, H, W))
         return self.proj(x.transpose(1, 2).reshape(B, H, W, C))
@@ -137,12 +138,16 @@ class Attention(nn.Module):
         return qkv.permute(2, 0, 3, 1, 4)  # 3 x (B, heads, HW, hd)
 
     def _relative_bias(self, q: Tensor, H: int, W: int) -> Tensor:
+        rows, cols = (part.unflatten(2, (H, W)) for part in self._relative(q, H, W))
+        bias = rows[..., :, None] + cols[..., None, :]  # (B, heads, H, W, H, W)
+        return bias.flatten(4).flatten(2, 3)  # (B, heads, HW, HW)
+
+    def _relative(self, q: Tensor, H: int, W: int) -> tuple[Tensor, Tensor]:
         """What each query adds for a key's row and for its column; the published code leaves q unscaled here."""
         q = q.unflatten(2, (H, W))  # (B, heads, H, W, hd)
         rows = torch.einsum("bnhwc,hkc->bnhwk", q, relative_rows(self.rel_pos_h, H))  # (B, heads, H, W, H)
         cols = torch.einsum("bnhwc,wkc->bnhwk", q, relative_rows(self.rel_pos_w, W))  # (B, heads, H, W, W)
-        bias = rows[..., :, None] + cols[..., None, :]  # (B, heads, H, W, H, W)
-        return bias.flatten(4).flatten(2, 3)  # (B, heads, HW, HW)
+        return rows.flatten(2, 3), cols.flatten(2, 3)
 
 
 class Mlp(nn.Module):

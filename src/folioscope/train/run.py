@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from folioscope.train.allocation import freed_memory_kept
 from folioscope.train.optimize import Optimizer, average
 from folioscope.train.schedule import Recipe
 from folioscope.train.speed import counting
@@ -97,6 +98,7 @@ class Training(ABC, Generic[M, B]):
         """What comes of held-out pictures with the averaged weights, drawn for a person to see."""
         raise NotImplementedError(f"{type(self).__name__} has nothing to look at; its recipe says looks=0")
 
+    @freed_memory_kept()
     def run(self, report: Callable[[Progress], None], log_every: int = 50, minutes: float = math.inf) -> None:
         """Train to the recipe's end, or for so many minutes, from wherever the folder's last checkpoint stands."""
         self._measured: list[Mapping[str, Tensor]] = []

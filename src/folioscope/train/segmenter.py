@@ -17,6 +17,7 @@ from folioscope.config import SamConfig
 from folioscope.model.positions import resize_grid, resize_line
 from folioscope.model.sam import Sam
 from folioscope.processing import SamImageProcessor, SamProcessor
+from folioscope.train.growth import grown
 from folioscope.train.prompting import rounds, step_generator, together
 from folioscope.train.run import MODEL, Training
 from folioscope.train.scene_guides import SceneGuides
@@ -32,16 +33,15 @@ class SegmenterTraining(Training[Sam, SceneBatch]):
     Args:
         recipe: What to learn.
         config: The network.
-        init: A checkpoint of this network to start from instead of random weights.
+        init: A checkpoint to start from instead of random weights; the network is its own, with the blocks of `config`.
     """
 
     def __init__(
         self, recipe: SegmenterRecipe, folder: Path, config: SamConfig = EMBEDDED_CONFIG, init: Path | None = None
     ):
         torch.manual_seed(recipe.seed)
-        self.recipe, model, self.guides = recipe, new_sam(config), SceneGuides(config)
-        if init is not None:
-            model.load_state_dict(load_sam(init, dtype=torch.float32).state_dict())
+        model = grown(load_sam(init, dtype=torch.float32), config.vit) if init else new_sam(config)
+        self.recipe, self.guides = recipe, SceneGuides(model.config)
         super().__init__(recipe, folder, model, {"guides": self.guides})
 
     def batches(self) -> SceneBatches:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from folioscope.config import SamConfig, VitConfig
 from folioscope.train.composites.compose import CompositeStyle
@@ -54,10 +54,10 @@ EMBEDDED_CONFIG = SamConfig(
         image_size=256,
         patch_size=8,
         width=192,
-        layers=6,
+        layers=8,
         heads=6,
         mlp_width=768,
-        global_attn_indexes=(2, 5),
+        global_attn_indexes=(3, 7),
         window_size=8,
         neck_channels=128,
     ),
@@ -90,6 +90,19 @@ EMBEDDED = SegmenterRecipe(
     looks=6,
 )
 """The curriculum behind the shipped checkpoint: each stage sees more of an object's edge than the one before."""
+
+FURTHER = replace(
+    EMBEDDED,
+    stages=(
+        SceneStage(1100, 8, 6, (0.7, 0.2, 0.1), CompositeStyle(side=256, objects=(2, 7), size=(0.1, 0.75)), pages=0.2),
+        SceneStage(1250, 4, 6, (0.75, 0.15, 0.1), _LAST, pages=0.2, boxes=0.45),
+    ),
+    lr=1.2e-3,
+    warmup=60,
+    decay=0.85,
+    choice_loss=2.0,
+)
+"""What `--init` goes on with: many small pictures, then those that the checkpoint is for."""
 
 FINE_TUNING = SegmenterRecipe(
     stages=(SceneStage(300, 4, 8, (0.5, 0.3, 0.2), CompositeStyle()),), lr=3e-4, warmup=20, decay=1.0, every=50
