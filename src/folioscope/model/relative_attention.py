@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 _AT_ONCE = 1 << 23
 """Weights computed at a time; 16 MB of bfloat16."""
@@ -43,7 +42,6 @@ class _Attend(torch.autograd.Function):
         return mixed
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         into = tuple(torch.empty_like(part) for part in ctx.saved_tensors)
         with torch.autocast(into[0].device.type, enabled=False):
@@ -53,7 +51,7 @@ class _Attend(torch.autograd.Function):
                 weights = _softmax(q, k, rows, cols, weights)
                 torch.bmm(weights.transpose(1, 2), dmixed, out=dv)
                 torch.bmm(dmixed, v.transpose(1, 2), out=slopes)
-                slopes = torch._softmax_backward_data(slopes, weights, -1, weights.dtype)  # (n, HW, HW)
+                slopes = torch.ops.aten._softmax_backward_data(slopes, weights, -1, weights.dtype)  # (n, HW, HW)
                 torch.bmm(slopes, k, out=dq)
                 torch.bmm(slopes.transpose(1, 2), q, out=dk)
                 on_map = slopes.unflatten(2, (rows.shape[2], cols.shape[2]))  # (n, HW, H, W)
@@ -66,10 +64,11 @@ def _by_heads(inputs: tuple[Tensor, ...]) -> Iterator[tuple[slice, tuple[Tensor,
     """A few heads at a time: which, their part of every input, and two places for (n, HW, HW) numbers."""
     heads, length = inputs[0].shape[:2]
     count = min(heads, max(1, _AT_ONCE // length**2))
-    places = inputs[0].new_empty(2, count, length, length)
+    one, other = inputs[0].new_empty(2, count, length, length)
     for start in range(0, heads, count):
         some = slice(start, min(start + count, heads))
-        yield some, tuple(part[some] for part in inputs), *places[:, : some.stop - start]
+        taken = some.stop - start
+        yield some, tuple(part[some] for part in inputs), one[:taken], other[:taken]
 
 
 def _softmax(q: Tensor, k: Tensor, rows: Tensor, cols: Tensor, out: Tensor) -> Tensor:
