@@ -24,8 +24,8 @@ def click(mask: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
     """A pixel (x, y) of a bool (height, width) mask: anywhere, or two times in three the most inward of a few."""
     y, x = np.nonzero(mask)
     chosen = rng.integers(len(x), size=_LOOKS if rng.random() < _INWARD else 1)
-    inward = _depths(mask)[y[chosen], x[chosen]].argmax()
-    return float(x[chosen[inward]]), float(y[chosen[inward]])
+    most = _depths(mask)[y[chosen], x[chosen]].argmax() if len(chosen) > 1 else 0
+    return float(x[chosen[most]]), float(y[chosen[most]])
 
 
 def _depths(mask: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from folioscope.config import VitConfig
 from folioscope.model.sam import Sam
 from folioscope.types import InputError
 
+_BLOCKS = "vit.blocks."
 _LAST = ("attn.proj.weight", "attn.proj.bias", "mlp.lin2.weight", "mlp.lin2.bias")
 
 
@@ -27,11 +28,11 @@ def grown(sam: Sam, vit: VitConfig) -> Sam:
     """
     config = replace(sam.config.vit, layers=vit.layers, global_attn_indexes=vit.global_attn_indexes)
     model = Sam(replace(sam.config, vit=config, published={}))
-    model.load_state_dict({name: part for name, part in sam.state_dict().items() if "blocks" not in name}, strict=False)
-    for block, (number, is_new) in zip(model.vit.blocks, _sources(sam.config.vit, config), strict=True):
-        weights = dict(sam.vit.blocks[number].state_dict())
-        weights |= {name: torch.zeros_like(weights[name]) for name in _LAST if is_new}
-        block.load_state_dict(weights)
+    weights = {name: part for name, part in sam.state_dict().items() if not name.startswith(_BLOCKS)}
+    for number, (source, is_new) in enumerate(_sources(sam.config.vit, config)):
+        for name, part in sam.vit.blocks[source].state_dict().items():
+            weights[f"{_BLOCKS}{number}.{name}"] = torch.zeros_like(part) if is_new and name in _LAST else part
+    model.load_state_dict(weights)
     return model
 
 

@@ -69,6 +69,7 @@ EMBEDDED_CONFIG = SamConfig(
 is for those of the last: masks of 192 x 192 for pictures of 384 pixels."""
 
 _LAST = CompositeStyle(side=384, objects=(2, 7), size=(0.1, 0.75))
+_SMALLER = replace(_LAST, side=256)
 
 EMBEDDED = SegmenterRecipe(
     stages=(
@@ -78,9 +79,7 @@ EMBEDDED = SegmenterRecipe(
         SceneStage(
             700, 8, 8, (0.55, 0.25, 0.2), CompositeStyle(side=192, objects=(2, 7), size=(0.12, 0.75)), pages=0.2
         ),
-        SceneStage(
-            1250, 6, 8, (0.6, 0.25, 0.15), CompositeStyle(side=256, objects=(2, 7), size=(0.1, 0.75)), pages=0.2
-        ),
+        SceneStage(1250, 6, 8, (0.6, 0.25, 0.15), _SMALLER, pages=0.2),
         SceneStage(1360, 4, 8, (0.75, 0.15, 0.1), _LAST, pages=0.2),
         SceneStage(105, 4, 8, (0.88, 0.08, 0.04), _LAST, pages=0.2, boxes=0.6),
     ),
@@ -94,7 +93,7 @@ EMBEDDED = SegmenterRecipe(
 FURTHER = replace(
     EMBEDDED,
     stages=(
-        SceneStage(1100, 8, 6, (0.7, 0.2, 0.1), CompositeStyle(side=256, objects=(2, 7), size=(0.1, 0.75)), pages=0.2),
+        SceneStage(1100, 8, 6, (0.7, 0.2, 0.1), _SMALLER, pages=0.2),
         SceneStage(1250, 4, 6, (0.75, 0.15, 0.1), _LAST, pages=0.2, boxes=0.45),
     ),
     lr=1.2e-3,
