@@ -181,17 +181,15 @@ def test_image_tokens_know_their_place_on_the_page(tokenizer: Tokenizer) -> None
     assert torch.isclose(x[0] + x[-1], torch.tensor(1.0), atol=1e-4)  # as far from the left as from the right
 
 
-def test_labels_first_digits_of_a_box_and_turns_to_a_new_line_matter_most(tokenizer: Tokenizer) -> None:
+def test_labels_numbers_of_a_box_and_turns_to_a_new_line_matter_most(tokenizer: Tokenizer) -> None:
     text = "<|ref|>list<|/ref|><|det|>[[5, 42, 907, 61]]<|/det|>\nin 1907"
     views = ocr_views(Image.new("RGB", (64, 64)), Mode(256, TILE, True, 0))
     row = answer_row(asked("markdown", views, CONFIG, tokenizer), text, tokenizer, 0.0, np.random.default_rng(0))
     heavy = [(tokenizer.decode([int(t)]), float(w)) for t, w in zip(row.targets, row.weights, strict=True) if w > 1]
-    digits, turn, end = (
-        [("4", 2.0), ("9", 4.0), ("0", 2.0), ("6", 2.0)],
-        [("\n", 2.0), ("i", 2.0)],
-        tokenizer.eos_token_id,
-    )
-    assert heavy == [*((c, 3.0) for c in "list"), *digits, *turn, (tokenizer.decode([end]), 4.0)]
+    comma = (",", 2.0)
+    digits = [comma, ("4", 2.0), comma, ("9", 4.0), ("0", 2.0), comma, ("6", 2.0), ("]", 2.0)]
+    turn, end = [("\n", 2.0), ("i", 2.0)], (tokenizer.decode([tokenizer.eos_token_id]), 4.0)
+    assert heavy == [*((c, 3.0) for c in "list"), *digits, *turn, end]
     assert (row.weights[row.targets == IGNORE] == 0).all()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -26,7 +26,8 @@ _BOXES = re.compile(r"<\|det\|>.*?<\|/det\|>")
 _TURNS = re.compile(r"\n+.?")
 _TURN_WEIGHT = 2.0
 _END_WEIGHT = 4.0
-_PLACE_WEIGHTS = (0.5, 2.0, 4.0)  # of units, tens and hundreds of 999ths: the first digits of a number place the box
+_PLACE_WEIGHTS = (1.0, 2.0, 4.0)  # of units, tens and hundreds of 999ths: the first digits of a number place the box
+_NUMBER_END_WEIGHT = 2.0  # a number that ends a digit early is a tenth of what it should be
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,10 @@ class Row:
     slots: Tensor
     weights: Tensor
     numbers: Tensor
+
+    def since(self, place: int) -> Row:
+        """The rows from this place on; `slots` are counted from where they began."""
+        return Row(**{field.name: getattr(self, field.name)[..., place:] for field in fields(self)})
 
 
 def asked(prompt: str, views: Views, config: OcrConfig, tokenizer: Tokenizer) -> EncodedPrompt:
@@ -102,8 +107,8 @@ def _owners(text: str, ids: Sequence[int], tokenizer: Tokenizer) -> np.ndarray:
 def _character_weights(text: str) -> np.ndarray:
     """How much each character of an answer matters, (len(text),).
 
-    Labels and first digits of a box's numbers most, then where a line ends and what the next one begins with: a line
-    that is missed is more than a character.
+    Labels and first digits of a box's numbers most, then where a number or a line ends and what the next line begins
+    with: a line that is missed is more than a character.
     """
     weights = np.ones(len(text))
     for turn in _TURNS.finditer(text):
@@ -113,6 +118,7 @@ def _character_weights(text: str) -> np.ndarray:
     for number in _box_numbers(text):
         digits = len(number.group())
         weights[slice(*number.span())] = [_PLACE_WEIGHTS[min(digits - 1 - i, 2)] for i in range(digits)]
+        weights[number.end()] = _NUMBER_END_WEIGHT
     return weights
 
 

@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from folioscope.config import OcrConfig
-from folioscope.model.decoder import Block, rotary_table
 from folioscope.model.ocr import DeepseekOcr
-from folioscope.train.answers import IGNORE, Row, weighted_cross_entropy
+from folioscope.train.answers import IGNORE, weighted_cross_entropy
 from folioscope.train.boxes import BoxGuides
 from folioscope.train.grid import CELL_GLYPHS, CHARSET
-from folioscope.train.looks import noted, unled
+from folioscope.train.guided_decoder import decode_guided
+from folioscope.train.looks import missed, noted, unled
 from folioscope.train.samples import Batch
 
 CLASSES = len(CHARSET) + 2
@@ -65,10 +65,10 @@ class Guides(nn.Module):
                 tokens = model.encoder.understand(seen)  # (B, s, s, hidden)
             tiles = [None if some is None else model.encoder(some) for some in batch.tiles]
             features = [model.encoder.arrange(*page) for page in zip(tokens, tiles, batch.grids, strict=True)]
-        rows = batch.rows
-        asked_of = [page for page in features for _ in range(len(rows.ids) // len(features))]
-        embedded = model.embed(rows.ids, rows.image_mask, asked_of).to(tokens.dtype)
-        hidden, attention = self._decode(model, embedded, rows)
+        ids, image_mask = batch.rows.ids, batch.rows.image_mask
+        asked_of = [page for page in features for _ in range(len(ids) // len(features))]
+        embedded = model.embed(ids, image_mask, asked_of).to(tokens.dtype)
+        hidden, rows, attention = decode_guided(model, embedded, batch.rows, len(features))
         asked = rows.targets != IGNORE
         logits = model.decoder.logits(hidden[asked])  # (n, vocab)
         answers = rows.targets[asked]
@@ -87,38 +87,10 @@ class Guides(nn.Module):
             side=side,
             number=self.boxes.written(hidden, rows.numbers),
             look=look,
-            guide=-attention.clamp_min(1e-6).log().mean(),
+            guide=missed(attention),
             attention=attention.mean(),
             accuracy=(logits.argmax(-1) == answers).float().mean(),
         )
 
-    def _decode(self, model: DeepseekOcr, x: Tensor, rows: Row) -> tuple[Tensor, Tensor]:
-        """The decoder's pass, and how much its guided heads look where they should: (n,), 0..1.
-
-        The first layer is not guided: it has yet to see what was just written. Of the others the first head is for
-        text, the second for the numbers of boxes.
-        """
-        is_number = rows.numbers != IGNORE
-        slots = [rows.slots.masked_fill(others, IGNORE) for others in (is_number, ~is_number)]
-        positions = torch.arange(x.shape[1])[None]
-        rotation = rotary_table(positions, model.config.decoder, x.dtype)
-        attention = []
-        for layer, block in enumerate(model.decoder.blocks):
-            assert isinstance(block, Block)
-            if layer > 0:
-                attention += [_attention(block, x, rotation, some, head) for head, some in enumerate(slots)]
-            x = block(x, rotation, positions, None)
-        return model.decoder.norm(x), torch.cat(attention)
-
     def _classify(self, logits: Tensor, classes: Tensor) -> Tensor:
         return F.cross_entropy(logits.flatten(0, -2).float(), classes.flatten(), self.balance)
-
-
-def _attention(block: Block, x: Tensor, rotation: tuple[Tensor, Tensor], slots: Tensor, head: int) -> Tensor:
-    """Attention of a block's head, where it is known where to look, to the image token that is there: (n,)."""
-    rows, places = (slots != IGNORE).nonzero(as_tuple=True)  # (n,)
-    q, k = block.self_attn.queries_keys(block.input_layernorm(x), rotation)  # (B, heads, T, hd)
-    scores = q[:, head] @ k[:, head].transpose(1, 2) * q.shape[-1] ** -0.5  # (B, T, T)
-    future = torch.arange(slots.shape[1]) > places[:, None]  # (n, T)
-    shares = scores[rows, places].float().masked_fill(future, float("-inf")).softmax(-1)  # (n, T)
-    return shares.gather(1, slots[rows, places][:, None])[:, 0]

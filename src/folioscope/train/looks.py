@@ -36,7 +36,7 @@ def unled(blocks: nn.ModuleList, inputs: Sequence[Tensor], known: Tensor) -> Ten
         inputs: (B, 1 + N, C) that each was given, the class token first.
         known: (B, s, s, 6 or more), of each token the box of its block and its place, see `Grid.seen`.
     """
-    return _missed(blocks[0], inputs[0], _corner(known)) + _missed(blocks[-1], inputs[-1], _edges(known))
+    return _unled(blocks[0], inputs[0], _corner(known)) + _unled(blocks[-1], inputs[-1], _edges(known))
 
 
 def _corner(known: Tensor) -> Tensor:
@@ -69,10 +69,14 @@ def _attention(block: nn.Module, x: Tensor, heads: int) -> Tensor:
     return scores.float().softmax(-1)[..., 1:, 1:]
 
 
-def _missed(block: nn.Module, x: Tensor, wanted: Tensor) -> Tensor:
-    """-log of the shares on what is wanted of the first heads, (B, heads, N, N); of fewer heads, so many are led."""
+def _unled(block: nn.Module, x: Tensor, wanted: Tensor) -> Tensor:
+    """How little the first heads look at what is wanted, (B, heads, N, N); of fewer heads, so many are led."""
     shares = _attention(block, x, wanted.shape[1])
     wanted = wanted[:, : shares.shape[1]]
     asked = wanted.any(-1)  # (B, heads, N)
-    seen = (shares * wanted).sum(-1)[asked]
-    return -seen.clamp_min(1e-6).log().mean() if len(seen) else shares.sum() * 0
+    return missed((shares * wanted).sum(-1)[asked]) if asked.any() else shares.sum() * 0
+
+
+def missed(shares: Tensor) -> Tensor:
+    """How little is looked where it should be: the mean of -log of shares of attention (n,), 0..1."""
+    return -shares.clamp_min(1e-6).log().mean()

@@ -1,0 +1,82 @@
+"""The decoder's pass in training: a page's image tokens once for all that is asked of it, and where its heads look."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from folioscope.model.decoder import Block, rotary_table
+from folioscope.model.ocr import DeepseekOcr
+from folioscope.train.answers import IGNORE, Row
+
+
+def decode_guided(model: DeepseekOcr, x: Tensor, rows: Row, pages: int) -> tuple[Tensor, Row, Tensor]:
+    """Go through embedded questions and answers.
+
+    Most of a row are image tokens, and all rows of a page begin with the same: these are gone through once.
+
+    The first layer is not guided: it has yet to see what was just written. Of the others the first head is for text,
+    the second for the numbers of boxes.
+
+    Args:
+        x: (B, T, hidden), as many rows of each page, page by page.
+
+    Returns:
+        hidden: (B, R, hidden), normalised, of what comes after the tokens that rows share.
+        rows: That part of the rows, (B, R) each.
+        attention: (n,), 0..1, of heads where it is known where to look: how much of it is there.
+    """
+    shared = 1 + int(rows.image_mask.sum(1).min())
+    positions = torch.arange(x.shape[1])[None]
+    rotation = rotary_table(positions, model.config.decoder, x.dtype)
+    visible = positions <= positions[0, shared:, None]  # (R, T)
+    page, x = x[:: len(x) // pages, :shared], x[:, shared:]
+    rows, attention = rows.since(shared), []
+    for layer, block in enumerate(model.decoder.blocks):
+        page, _, seen = _through(block, page, _part(rotation, slice(shared)))
+        x, q, (k, _) = _through(block, x, _part(rotation, slice(shared, None)), seen, visible)
+        if layer > 0:
+            attention += [_shares(q[:, head], k[:, head], slots) for head, slots in enumerate(_guided(rows))]
+    return model.decoder.norm(x), rows, torch.cat(attention)
+
+
+def _part(rotation: tuple[Tensor, Tensor], places: slice) -> tuple[Tensor, Tensor]:
+    cos, sin = rotation
+    return cos[:, :, places], sin[:, :, places]
+
+
+def _through(
+    block: nn.Module,
+    x: Tensor,
+    rotation: tuple[Tensor, Tensor],
+    seen: tuple[Tensor, Tensor] | None = None,
+    visible: Tensor | None = None,
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """A block's output, its queries, and keys and values of all that they see.
+
+    Args:
+        seen: Keys and values of the pages that come before the rows of x.
+        visible: (R, T) bool, of all these; None: each position sees those up to its own.
+    """
+    assert isinstance(block, Block)
+    q, k, v = block.self_attn.queries_keys_values(block.input_layernorm(x), rotation)
+    if seen is not None:
+        rows = len(x) // len(seen[0])
+        k, v = (torch.cat([e.repeat_interleave(rows, 0), own], 2) for e, own in zip(seen, (k, v), strict=True))
+    x = x + block.self_attn.o_proj(block.self_attn.mix(q, k, v, visible).transpose(1, 2).flatten(2))
+    return x + block.mlp(block.post_attention_layernorm(x)), q, (k, v)
+
+
+def _guided(rows: Row) -> list[Tensor]:
+    """Where each guided head is to look, (B, R) each."""
+    is_number = rows.numbers != IGNORE
+    return [rows.slots.masked_fill(others, IGNORE) for others in (is_number, ~is_number)]
+
+
+def _shares(q: Tensor, k: Tensor, slots: Tensor) -> Tensor:
+    """Attention of a head, q (B, R, hd) and k (B, T, hd), where it is known where to look, to the token there: (n,)."""
+    rows, places = (slots != IGNORE).nonzero(as_tuple=True)  # (n,)
+    scores = (q @ k.transpose(1, 2) * q.shape[-1] ** -0.5)[rows, places]  # (n, T)
+    future = torch.arange(k.shape[1]) > places[:, None] + k.shape[1] - q.shape[1]  # (n, T)
+    shares = scores.float().masked_fill(future, float("-inf")).softmax(-1)
+    return shares.gather(1, slots[rows, places][:, None])[:, 0]
