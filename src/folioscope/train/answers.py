@@ -26,7 +26,7 @@ _BOXES = re.compile(r"<\|det\|>.*?<\|/det\|>")
 _TURNS = re.compile(r"\n+.?")
 _TURN_WEIGHT = 2.0
 _END_WEIGHT = 4.0
-_PLACE_WEIGHTS = (1.0, 2.0, 4.0)  # of units, tens and hundreds of 999ths: the first digits of a number place the box
+_PLACE_WEIGHTS = (0.5, 1.0, 2.0)  # of units, tens and hundreds of 999ths: the first digits of a number place the box
 _NUMBER_END_WEIGHT = 2.0  # a number that ends a digit early is a tenth of what it should be
 
 
@@ -107,7 +107,7 @@ def _owners(text: str, ids: Sequence[int], tokenizer: Tokenizer) -> np.ndarray:
 def _character_weights(text: str) -> np.ndarray:
     """How much each character of an answer matters, (len(text),).
 
-    Labels and first digits of a box's numbers most, then where a number or a line ends and what the next line begins
+    Labels most, then the first digits of a box's numbers, where a number or a line ends, and what the next line begins
     with: a line that is missed is more than a character.
     """
     weights = np.ones(len(text))

@@ -70,7 +70,7 @@ FURTHER = ReaderRecipe(
         Stage(4, 1024, 2, _page(632, (2, 32), columns=0.1, tables=0.3)),
         Stage(4, 512, 6, _page(304, (1, 16), tables=0.1)),
         Stage(4, 1024, 2, _page(632, (2, 28), columns=0.1, tables=0.3)),
-        Stage(4, 1024, 2, _page(1000, (6, 40), columns=0.3, tables=0.2, type_px=(24, 36))),
+        Stage(4, 1536, 1, _page(1000, (6, 40), columns=0.3, tables=0.2)),
     )
     * 150,
     seed=1,
@@ -79,14 +79,17 @@ FURTHER = ReaderRecipe(
     decay=0.75,
     ema=0.99,
     looks=9,
+    block_loss=0.5,
+    side_loss=0.1,
+    look_loss=0.05,
     guide_loss=1.0,
     slips=0.02,
     vary=True,
 )
-"""What any run does that starts from a checkpoint (`--init`); the shipped checkpoint is of an earlier state of it.
+"""What any run does that starts from a checkpoint (`--init`); the shipped checkpoint ended with it.
 
 Pages are shown in views some 1.6 times their size, as `views.default_mode` shows them: type of 16 pixels is then as
-wide as the patches that have to tell it apart. Pages of 1,000 pixels have no larger view, so their type is larger.
+wide as the patches that have to tell it apart.
 """
 
 _DECODER: Mapping[str, Any] = {
@@ -125,7 +128,7 @@ _TOWERS: Mapping[str, Any] = {
 EMBEDDED_CONFIG: Mapping[str, Any] = {
     "architectures": ["DeepseekOCRForCausalLM"],
     "model_type": "deepseek_vl_v2",
-    "candidate_resolutions": [[side, side] for side in (384, 512, 640, 768, 896, 1024)],
+    "candidate_resolutions": [[side, side] for side in (384, 512, 640, 768, 896, 1024, 1280, 1536)],
     "global_view_pos": "head",
     "tile_tag": "2D",
     "torch_dtype": "bfloat16",
