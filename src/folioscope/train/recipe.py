@@ -86,7 +86,9 @@ FURTHER = ReaderRecipe(
     slips=0.02,
     vary=True,
 )
-"""What any run does that starts from a checkpoint (`--init`); the shipped checkpoint ended with it.
+"""What any run does that starts from a checkpoint (`--init`).
+
+The shipped checkpoint ended with 480 steps of the first five stages, from 9e-4 to 0.
 
 Pages are shown in views some 1.6 times their size, as `views.default_mode` shows them: type of 16 pixels is then as
 wide as the patches that have to tell it apart.
