@@ -76,7 +76,11 @@ class Attention(nn.Module):
             if cache.extent:  # else what has just come is all there is
                 k, v = past
                 visible = torch.arange(k.shape[2], device=x.device) <= positions[:, None, :, None]  # (B, 1, T, seen)
-        return self.o_proj(self.mix(q, k, v, visible).transpose(1, 2).flatten(2))  # (B, T, hidden)
+        return self.attend(q, k, v, visible)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> Tensor:
+        """What `mix` finds, heads together again: (B, T, hidden)."""
+        return self.o_proj(self.mix(q, k, v, visible).transpose(1, 2).flatten(2))
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> Tensor:
         """What queries (B, heads, T, hd) find in keys and values (B, key heads, seen, hd): (B, heads, T, hd).

@@ -29,14 +29,16 @@ def decode_guided(model: DeepseekOcr, x: Tensor, rows: Row, pages: int) -> tuple
     shared = 1 + int(rows.image_mask.sum(1).min())
     positions = torch.arange(x.shape[1])[None]
     rotation = rotary_table(positions, model.config.decoder, x.dtype)
+    before, after = _part(rotation, slice(shared)), _part(rotation, slice(shared, None))
     visible = positions <= positions[0, shared:, None]  # (R, T)
     page, x = x[:: len(x) // pages, :shared], x[:, shared:]
     rows, attention = rows.since(shared), []
+    wanted = _guided(rows)
     for layer, block in enumerate(model.decoder.blocks):
-        page, _, seen = _through(block, page, _part(rotation, slice(shared)))
-        x, q, (k, _) = _through(block, x, _part(rotation, slice(shared, None)), seen, visible)
+        page, _, seen = _through(block, page, before)
+        x, q, (k, _) = _through(block, x, after, seen, visible)
         if layer > 0:
-            attention += [_shares(q[:, head], k[:, head], slots) for head, slots in enumerate(_guided(rows))]
+            attention += [_shares(q[:, head], k[:, head], slots) for head, slots in enumerate(wanted)]
     return model.decoder.norm(x), rows, torch.cat(attention)
 
 
@@ -63,7 +65,7 @@ def _through(
     if seen is not None:
         rows = len(x) // len(seen[0])
         k, v = (torch.cat([e.repeat_interleave(rows, 0), own], 2) for e, own in zip(seen, (k, v), strict=True))
-    x = x + block.self_attn.o_proj(block.self_attn.mix(q, k, v, visible).transpose(1, 2).flatten(2))
+    x = x + block.self_attn.attend(q, k, v, visible)
     return x + block.mlp(block.post_attention_layernorm(x)), q, (k, v)
 
 

@@ -114,7 +114,7 @@ class Tuning(Training[nn.Module, OwnBatch]):
         return [views.global_view for views in batch.views]
 
     def losses(self, batch: OwnBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Cross-entropy of the answers' ids, the first digits of boxes weighing most."""
+        """Cross-entropy of the answers' ids, as heavy as in the recipe: see `answers`."""
         device = self.network.device
         with torch.autocast(device.type, torch.bfloat16):
             features = [self.network.image_features(v.global_view, v.tiles, v.grid) for v in batch.views]
