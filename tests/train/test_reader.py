@@ -83,7 +83,10 @@ def test_a_run_that_goes_astray_stops_and_keeps_what_it_had(tmp_path: Path, tiny
 def test_the_rate_of_a_step_is_that_of_its_products(tmp_path: Path, tiny_config: dict[str, Any]) -> None:
     seen = run(RECIPE, tmp_path, tiny_config)
     assert all(p.operations_per_second > 1e8 for p in seen)
-    assert json.loads((tmp_path / LOG).read_text().splitlines()[0])["operations_per_second"] > 1e8
+    logged = json.loads((tmp_path / LOG).read_text().splitlines()[0])
+    assert logged["operations_per_second"] > 1e8
+    assert logged["pixels"] == STYLE.side
+    assert logged["side"] == seen[0].means["side"], "a loss, not a side in pixels"
 
 
 def test_the_export_is_a_checkpoint_in_bfloat16(tmp_path: Path, tiny_config: dict[str, Any]) -> None:

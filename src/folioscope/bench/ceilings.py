@@ -28,16 +28,16 @@ def measure(path: str) -> Machine:
         threads=torch.get_num_threads(),
         torch=torch.__version__,
         path=path,
-        float32=OPERATIONS / _best(_product(torch.float32)),
-        bfloat16=bfloat16_rate(),
+        float32=product_rate(torch.float32),
+        bfloat16=product_rate(torch.bfloat16),
         int8=OPERATIONS / _best(_integer_product()),
         read=READ_BYTES / _best(_reading()),
     )
 
 
-def bfloat16_rate() -> float:
+def product_rate(dtype: torch.dtype) -> float:
     """Operations a second of a large product."""
-    return OPERATIONS / _best(_product(torch.bfloat16))
+    return OPERATIONS / _best(_product(dtype))
 
 
 def best_of(first: Machine, second: Machine) -> Machine:

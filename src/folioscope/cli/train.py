@@ -149,12 +149,13 @@ def _tune(data: Path, out: Path, init: str | None, device: str, minutes: float, 
 
 
 def run(training: Training[Any, Any], shown: Mapping[str, tuple[int, int, int]], minutes: float) -> None:
-    """Train, a line on stderr now and then, beside the machine's rate of bfloat16 products; then draw the curve."""
-    from folioscope.bench.ceilings import bfloat16_rate
+    """Train, a line on stderr now and then, beside the machine's rate of large products; then draw the curve."""
+    from folioscope.bench.ceilings import product_rate
     from folioscope.train.charts import save_curve
+    from folioscope.train.precision import training_dtype
     from folioscope.train.run import LOG
 
-    ceiling = bfloat16_rate()
+    ceiling = product_rate(training_dtype())
     training.run(lambda progress: report(progress, ceiling), minutes=minutes)
     typer.echo(save_curve(training.folder / LOG, shown))
 
@@ -163,7 +164,7 @@ def report(progress: Progress, ceiling: float | None = None) -> None:
     """A line on stderr; the ceiling in operations a second."""
     means = "  ".join(f"{name} {value:.3f}" for name, value in progress.means.items())
     rate = progress.operations_per_second
-    share = "" if ceiling is None else f", {rate / ceiling:.0%} of the rate of bfloat16 products"
+    share = "" if ceiling is None else f", {rate / ceiling:.0%} of the rate of large products"
     typer.echo(
         f"step {progress.step}/{progress.steps}  {progress.pictures_per_second:.1f} pictures/s  "
         f"{rate / 1e9:.0f} G operations/s{share}  {progress.minutes_left:.0f} min left  {means}",

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from folioscope.train.muon import Muon
 from folioscope.train.schedule import Recipe
 from folioscope.types import InputError
 
 
 class Optimizer:
-    """Both optimisers as one. Muon (Jordan et al. 2024) suits hidden matrices; embeddings and heads take AdamW."""
+    """Both optimisers as one. Muon suits hidden matrices; embeddings and heads take AdamW."""
 
     def __init__(self, model: nn.Module, guides: Iterable[nn.Module], recipe: Recipe[Any]):
         self.recipe = recipe
@@ -24,8 +25,7 @@ class Optimizer:
         decay = recipe.weight_decay
         self.parts: list[torch.optim.Optimizer] = []
         if matrices:
-            muon = torch.optim.Muon(matrices, lr=recipe.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
-            self.parts.append(muon)
+            self.parts.append(Muon(matrices, lr=recipe.lr, weight_decay=decay))
         if others:
             self.parts.append(torch.optim.AdamW(others, lr=recipe.lr, weight_decay=decay, betas=(0.9, 0.95)))
         self.parameters = [*matrices, *others]

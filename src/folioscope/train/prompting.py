@@ -15,6 +15,7 @@ from folioscope.model.sam import Sam
 from folioscope.model.two_way import Trace
 from folioscope.train.clicks import corrections
 from folioscope.train.mask_losses import MaskLosses, mask_losses
+from folioscope.train.precision import mixed_precision
 from folioscope.train.scenes import Prompts
 from folioscope.train.segmenter_recipe import SegmenterRecipe
 
@@ -45,7 +46,7 @@ def rounds(
     targets, trace = prompts.targets.float() / 255, Trace()
     points, labels, masks, seen = prompts.points, prompts.labels, None, []
     for left in reversed(range(count)):
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             asked = points, labels, prompts.boxes, masks
             logits, estimates = all_masks(model, embeddings, *asked, trace=None if seen else trace)
         seen.append(mask_losses(logits, estimates, targets, focal_loss))

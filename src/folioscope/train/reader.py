@@ -17,6 +17,7 @@ from folioscope.tokens import Tokenizer
 from folioscope.train.evaluate import Reading, evaluate
 from folioscope.train.guides import Guides, Losses
 from folioscope.train.optimize import initialise
+from folioscope.train.precision import mixed_precision
 from folioscope.train.preview import save_readings
 from folioscope.train.recipe import EMBEDDED_CONFIG, ReaderRecipe
 from folioscope.train.run import Training
@@ -59,7 +60,7 @@ class ReaderTraining(Training[DeepseekOcr, Batch]):
         return batch.views.unbind()
 
     def losses(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             losses = self.guides(self.model, batch)
         weights = self.recipe
         loss = losses.text + weights.patch_loss * losses.patch + weights.cell_loss * losses.cell

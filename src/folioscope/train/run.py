@@ -38,7 +38,7 @@ class Progress:
     """One line of the log.
 
     Attributes:
-        side: Of the last pictures, pixels.
+        pixels: Side of the last pictures.
         pictures_per_second: Since the last line, as the other numbers.
         operations_per_second: Of the products in the last step, see `counting`.
         means: Of what the run measures, by name.
@@ -46,7 +46,7 @@ class Progress:
 
     step: int
     steps: int
-    side: int
+    pixels: int
     pictures_per_second: float
     operations_per_second: float
     minutes_left: float

@@ -18,6 +18,7 @@ from folioscope.model.positions import resize_grid, resize_line
 from folioscope.model.sam import Sam
 from folioscope.processing import SamImageProcessor, SamProcessor
 from folioscope.train.growth import grown
+from folioscope.train.precision import mixed_precision
 from folioscope.train.prompting import rounds, step_generator, together
 from folioscope.train.run import MODEL, Training
 from folioscope.train.scene_guides import SceneGuides
@@ -53,7 +54,7 @@ class SegmenterTraining(Training[Sam, SceneBatch]):
     def losses(self, batch: SceneBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         generator = step_generator(self.recipe, self.step)
         prompts, targets = batch.prompts, batch.prompts.targets.float() / 255
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             embeddings = self.model.embed(batch.pixels)
             kin = self.guides.kinship(embeddings, prompts.inside, targets)
         stage = self.recipe.stage(self.step)

@@ -20,6 +20,7 @@ from folioscope.tokens import Tokenizer
 from folioscope.train.answers import IGNORE, weighted_cross_entropy
 from folioscope.train.evaluate import decode
 from folioscope.train.own_pages import OwnBatch, OwnBatches, OwnPage, split_pages
+from folioscope.train.precision import mixed_precision
 from folioscope.train.run import Training
 from folioscope.train.schedule import Recipe
 from folioscope.types import InputError
@@ -116,7 +117,7 @@ class Tuning(Training[nn.Module, OwnBatch]):
     def losses(self, batch: OwnBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Cross-entropy of the answers' ids, as heavy as in the recipe: see `answers`."""
         device = self.network.device
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed_precision(device.type):
             features = [self.network.image_features(v.global_view, v.tiles, v.grid) for v in batch.views]
             rows, targets = batch.rows, batch.rows.targets
             x = self.network.embed(rows.ids.to(device), rows.image_mask.to(device), features)  # (B, T, hidden)
