@@ -82,11 +82,16 @@ def test_the_answer_is_asked_and_nothing_else(drawn: Path, tiny_reader: tuple) -
     assert batch.rows.image_mask.sum() > 0
 
 
-def test_a_page_with_boxes_keeps_its_size() -> None:
-    image = Image.new("RGB", (60, 40), "white")
+def test_a_page_with_boxes_gets_no_margins() -> None:
+    image = Image.new("RGB", (60, 40), "red")
+    corner = (slice(None, 6), slice(None, 6))
+    image.paste("white", (6, 6, 60, 40))
     rng = np.random.default_rng(0)
-    assert {copied(image, rng, moved=False).size for _ in range(6)} == {(60, 40)}
-    assert len({copied(image, rng, moved=True).size for _ in range(6)}) > 1
+    copies = {moved: [copied(image, rng, moved) for _ in range(20)] for moved in (False, True)}
+    assert len({copy.size for copy in copies[False]}) > 1, "stretched or squeezed"
+    reds = {moved: [np.asarray(copy)[corner].mean(axis=(0, 1)) for copy in some] for moved, some in copies.items()}
+    assert all(red[0] - red[1] > 60 for red in reds[False]), "the corner is where it was"
+    assert any(red[0] - red[1] < 60 for red in reds[True])
 
 
 def test_lines_are_json(drawn: Path) -> None:

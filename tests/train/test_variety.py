@@ -22,8 +22,11 @@ def ink_in(page: TrainingPage, box: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("factor", [0.8, 1.25])
-def test_a_stretched_page_says_where_its_glyphs_are(page: TrainingPage, factor: float) -> None:
-    drawn = variety._stretched(page, factor)
+def test_a_stretched_page_says_where_its_glyphs_are(
+    page: TrainingPage, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(variety, "varied_image", lambda image, rng: variety._stretched(image, factor))
+    drawn = variety.varied(page, np.random.default_rng(0))
     assert drawn.image.size == (round(page.image.width * factor), round(page.image.height / factor))
     assert all(ink_in(drawn, box) > 100 for box in drawn.glyphs[:, 1:])
     parts = [one.blocks / np.tile(one.image.size, 2) for one in (page, drawn)]

@@ -36,7 +36,9 @@ def reader(
     model: Annotated[str | None, typer.Option(help="What to evaluate: a folder or a hub id [the embedded].")] = None,
     init: Annotated[str | None, typer.Option(help="Start a new run from a folder's or hub id's weights.")] = None,
     pages: Annotated[int, typer.Option(min=1, help="Pages to preview, or to evaluate in each trial.")] = 200,
-    trial: Annotated[list[str] | None, typer.Option(help="Evaluate only this trial; may be repeated.")] = None,
+    trial: Annotated[
+        list[str] | None, typer.Option(help="Evaluate only this trial; may be repeated. With --draw: pages like its.")
+    ] = None,
     against: Annotated[str | None, typer.Option(help="Evaluate this reader beside it: tesseract.")] = None,
     draw: Annotated[bool, typer.Option("--draw", help="Only write pages with their answers, as --data takes.")] = False,
     data: Annotated[Path | None, typer.Option(help="Train on pages of your own: a file of JSON lines.")] = None,
@@ -54,7 +56,7 @@ def reader(
 
     torch.set_num_threads(threads)
     if preview or draw:
-        _show(out, pages, init, as_data=draw)
+        _show(out, pages, init, trial or (), as_data=draw)
     elif evaluate:
         _evaluate(model, dtype, pages, trial or (), against, out)
     elif data:
@@ -63,15 +65,18 @@ def reader(
         _train(out, init, minutes)
 
 
-def _show(out: Path, pages: int, init: str | None, as_data: bool) -> None:
+def _show(out: Path, pages: int, init: str | None, names: Sequence[str], as_data: bool) -> None:
     from folioscope.train.own_pages import save_pages
     from folioscope.train.preview import save_preview
-    from folioscope.train.recipe import EMBEDDED
+    from folioscope.train.trials import learnable
 
-    if as_data:
-        typer.echo(save_pages(out, EMBEDDED.stages[-1].style, pages))
-    else:
+    if not as_data:
         typer.echo(save_preview(out, _recipe(init), pages))
+        return
+    trial, *others = _trials(names or ["domain"])
+    if others:
+        raise InputError(f"--draw: {len(others) + 1} trials; name one whose pages are to be drawn")
+    typer.echo(save_pages(out, learnable(trial), pages))
 
 
 def _recipe(init: str | None) -> ReaderRecipe:

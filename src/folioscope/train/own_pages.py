@@ -20,6 +20,7 @@ from folioscope.train.answers import Row, answer_row, asked, pad_rows
 from folioscope.train.degrade import degrade
 from folioscope.train.layout import PageStyle
 from folioscope.train.render import render_page
+from folioscope.train.variety import varied_image
 from folioscope.types import InputError
 from folioscope.views import Views, default_mode, ocr_views
 
@@ -139,7 +140,8 @@ class OwnBatches(Dataset[OwnBatch]):
 
 
 def copied(image: Image.Image, rng: np.random.Generator, moved: bool) -> Image.Image:
-    """The page a little worse or not, and if `moved`, with margins of its own: boxes in an answer would not follow."""
+    """The page varied, a little worse or not; with other margins if `moved`: boxes in an answer would not follow."""
+    image = varied_image(image, rng)
     if moved:
         paper = tuple(np.median(np.asarray(image).reshape(-1, 3), axis=0).astype(int).tolist())
         left, top, right, bottom = (rng.uniform(0, MARGIN, 4) * max(image.size)).astype(int).tolist()

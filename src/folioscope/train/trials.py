@@ -35,3 +35,8 @@ TRIALS = (
     Trial("columns", replace(_WIDER, side=1000, lines=(12, 36), layout=1, degrade=0.5, tables=0.1, columns=1)),
 )
 """All but the first two are in type faces that training never sees; the last is read in Gundam mode."""
+
+
+def learnable(trial: Trial) -> PageStyle:
+    """Pages like a trial's, of what may be learnt from: training's faces and texts."""
+    return replace(trial.style, fonts="train", texts="train")

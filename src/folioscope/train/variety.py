@@ -20,28 +20,30 @@ INK = 0.5
 
 
 def varied(page: TrainingPage, rng: np.random.Generator) -> TrainingPage:
-    """The page with other proportions, and with its strokes fatter or leaner; each in half of all cases."""
-    if rng.random() < 0.5:
-        page = _stretched(page, float(np.exp(rng.uniform(-STRETCH, STRETCH) / 2)))
-    if rng.random() < 0.5:
-        page = replace(page, image=_inked(page.image, float(rng.uniform(-INK, INK))))
-    return page
-
-
-def _stretched(page: TrainingPage, factor: float) -> TrainingPage:
-    """`factor` times as wide and as much less high: no box in the answer changes, they are in parts of the page."""
-    width, height = page.image.size
-    size = max(1, round(width * factor)), max(1, round(height / factor))
-    scale = np.array(size, dtype=np.float32) / page.image.size
-    glyphs = page.glyphs * np.concatenate([np.ones(1, np.float32), scale, scale])
+    """The page varied; no box in its answer changes, they are in parts of the page."""
+    image = varied_image(page.image, rng)
+    scale = np.array(image.size, dtype=np.float32) / page.image.size
     return replace(
         page,
-        image=page.image.resize(size, Image.Resampling.BICUBIC),
+        image=image,
         grounded_xy=page.grounded_xy * scale,
         plain_xy=page.plain_xy * scale,
-        glyphs=glyphs,
+        glyphs=page.glyphs * np.concatenate([np.ones(1, np.float32), scale, scale]),
         blocks=page.blocks * np.tile(scale, 2),
     )
+
+
+def varied_image(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """With other proportions, and with strokes fatter or leaner; each in half of all cases."""
+    if rng.random() < 0.5:
+        image = _stretched(image, float(np.exp(rng.uniform(-STRETCH, STRETCH) / 2)))
+    return _inked(image, float(rng.uniform(-INK, INK))) if rng.random() < 0.5 else image
+
+
+def _stretched(image: Image.Image, factor: float) -> Image.Image:
+    """`factor` times as wide and as much less high."""
+    size = max(1, round(image.width * factor)), max(1, round(image.height / factor))
+    return image.resize(size, Image.Resampling.BICUBIC)
 
 
 def _inked(image: Image.Image, amount: float) -> Image.Image:
