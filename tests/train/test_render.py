@@ -22,7 +22,7 @@ BLOCK = re.compile(HEADER + r"((?:[^\n]+\n)*)\n")
 PLAIN = PageStyle(degrade=0)
 DENSE = PageStyle(side=400, lines=(6, 14), type_px=(9, 13), layout=1, degrade=0)
 ROUGH = PageStyle(side=320, lines=(2, 8), type_px=(12, 20), layout=0.8, degrade=1, strength=2)
-MIXED = PageStyle(side=480, lines=(8, 16), type_px=(9, 13), layout=1, columns=0.7, tables=0.5, degrade=0)
+MIXED = PageStyle(side=480, lines=(8, 16), type_px=(9, 13), layout=1, columns=0.7, tables=0.5, degrade=0, endings=0.2)
 STYLES = [pytest.param(PLAIN, id="plain"), pytest.param(DENSE, id="dense"), pytest.param(ROUGH, id="rough")]
 
 
@@ -121,6 +121,21 @@ def test_grounded_places_are_the_plain_places_behind_headers_where_the_blocks_st
         glyphs = grounded[~np.isnan(grounded[:, 0])]
         spoken = plain[[not character.isspace() for character in page.plain]]
         assert {tuple(place) for place in spoken.tolist()} <= {tuple(place) for place in glyphs.tolist()}
+
+
+def test_pictures_stand_below_all_else_where_that_is_asked_for() -> None:
+    last = {}
+    for endings in (0.0, 1.0):
+        style = PageStyle(side=392, lines=(12, 20), type_px=(16, 24), degrade=0, endings=endings)
+        pages = [render_page(style, seed) for seed in range(20)]
+        last[endings] = [page.grounded.rsplit("<|ref|>", 1)[1].startswith("image") for page in pages]
+        for page in pages:
+            below = page.blocks[-1]
+            assert (below[:2] >= 0).all()
+            assert (below[2:] <= page.image.size).all()
+            assert (page.blocks[:-1, 3] <= below[1] + 1).all()
+    assert sum(last[0.0]) <= 2
+    assert sum(last[1.0]) >= 15
 
 
 def test_boxes_are_those_of_the_answer() -> None:

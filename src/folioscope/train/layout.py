@@ -28,6 +28,7 @@ class PageStyle:
         strength: Of the damage: 1 is mild, 2 a bad scan; also the largest skew in degrees.
         columns: Probability of two columns, under one title or none, where the page is wide enough.
         tables: Probability of a table on a page of several blocks.
+        endings: Probability of a picture below all else in a column; others seldom have room for one there.
     """
 
     side: int = 384
@@ -41,6 +42,7 @@ class PageStyle:
     strength: float = 1.0
     columns: float = 0.0
     tables: float = 0.0
+    endings: float = 0.0
 
     def __post_init__(self) -> None:
         roomy = 2.5 * self.type_px[1] <= NARROWEST * self.side

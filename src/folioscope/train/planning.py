@@ -14,6 +14,7 @@ from folioscope.train.typesetting import Row, bulleted, ink_width, paragraph
 
 _NARROWEST_COLUMN = 9  # times the size of the type
 _BULLETS = "•–-"
+_PICTURE_HEIGHTS = (0.12, 0.3)  # of the page's style's side
 
 
 @dataclass
@@ -68,7 +69,16 @@ def _halved(column: _Column) -> list[_Column]:
 
 
 def _filled(column: _Column) -> tuple[Block, ...]:
+    style, rng = column.style, column.rng
+    below = style.endings > 0 and rng.random() < style.endings
+    kept = round(style.side * rng.uniform(*_PICTURE_HEIGHTS)) if below else 0
+    if column.bottom - column.top < kept + 3 * column.body_px:
+        kept = 0
+    column.bottom -= kept
     _fill(column)
+    column.bottom += kept
+    if kept and (height := min(kept, column.bottom - column.top)) > kept / 2:
+        _put_picture(column, round(column.width * rng.uniform(0.35, 1)), height)
     return _spread(column.blocks, column.bottom - column.top, column.rng)
 
 
@@ -201,14 +211,18 @@ def _place(column: _Column, rows: list[Row], face: fonts.Typeface, step: int, ce
 
 def _add_picture(column: _Column) -> None:
     rng = column.rng
-    height = round(column.style.side * rng.uniform(0.12, 0.3))
+    height = round(column.style.side * rng.uniform(*_PICTURE_HEIGHTS))
     width = round(column.width * rng.uniform(0.35, 1))
     room = column.bottom - column.top
     if (room - height < 3 * column.body_px and column.lines_left) or room < height:
         return
-    left = column.left + int(rng.integers(0, column.width - width + 1))
+    _put_picture(column, width, height)
+
+
+def _put_picture(column: _Column, width: int, height: int) -> None:
+    left = column.left + int(column.rng.integers(0, column.width - width + 1))
     column.blocks.append(Block("image", box=(left, column.top, left + width, column.top + height)))
-    column.top += height + int(rng.integers(4, 4 + column.body_px))
+    column.top += height + int(column.rng.integers(4, 4 + column.body_px))
 
 
 def _spread(blocks: list[Block], room: int, rng: np.random.Generator) -> tuple[Block, ...]:
