@@ -90,7 +90,7 @@ FURTHER = ReaderRecipe(
 )
 """What any run does that starts from a checkpoint (`--init`).
 
-The shipped checkpoint ended with 480 steps of the first five stages, from 9e-4 to 0.
+What is shipped are means of such runs' weights, see docs/train.md; the last began at 1.3e-3 and fell to 0 all the way.
 
 Pages are shown in views some 1.6 times their size, as `views.default_mode` shows them: type of 16 pixels is then as
 wide as the patches that have to tell it apart.
