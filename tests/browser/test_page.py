@@ -59,7 +59,8 @@ def test_a_dropped_page_shows_its_text_and_regions(page: Any, reader: Reader) ->
     finished(page)
     assert SAMPLE in page.inner_text("#text")
     assert page.locator("#text h2").first.inner_text() == SAMPLE
-    found = reader.read(letter).regions
+    (read,) = reader.read(letter).pages
+    found = read.regions
     owners = [place for place, region in enumerate(found) for _ in region.boxes]  # a region may have no usable box
     regions, blocks = page.locator("#regions .region"), page.locator("#text .block")
     assert blocks.count() == len(found)

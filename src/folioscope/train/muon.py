@@ -27,17 +27,17 @@ class Muon(torch.optim.Optimizer):
         super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Take a step; matrices without a gradient stay as they are."""
         for group in self.param_groups:
             for matrix in group["params"]:
                 if matrix.grad is not None:
-                    self._turn(matrix, group)
+                    self._turn(matrix, matrix.grad, group)
 
-    def _turn(self, matrix: Tensor, group: dict[str, Any]) -> None:
+    def _turn(self, matrix: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         kept = self.state[matrix].setdefault("momentum_buffer", torch.zeros_like(matrix))
-        kept.lerp_(matrix.grad, 1 - group["momentum"])
-        update = orthogonal(matrix.grad.lerp(kept, group["momentum"]))
+        kept.lerp_(gradient, 1 - group["momentum"])
+        update = orthogonal(gradient.lerp(kept, group["momentum"]))
         matrix.mul_(1 - group["lr"] * group["weight_decay"])
         matrix.add_(update, alpha=-0.2 * max(matrix.shape) ** 0.5 * group["lr"])
 
