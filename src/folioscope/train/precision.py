@@ -11,7 +11,7 @@ _QUICK = ("amx_bf16", "avx512_bf16", "bf16")
 def training_dtype(device: str = "cpu") -> torch.dtype:
     """bfloat16, or float32 on CPUs without instructions for products of it: emulated, these are several times slower.
 
-    Where torch cannot tell what a CPU has (before 2.10), bfloat16.
+    Where torch cannot tell what a CPU has, bfloat16.
     """
     known = getattr(torch.cpu, "get_capabilities", None)
     if device != "cpu" or known is None or any(known().get(name) for name in _QUICK):
