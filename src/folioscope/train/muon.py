@@ -35,7 +35,10 @@ class Muon(torch.optim.Optimizer):
                     self._turn(matrix, matrix.grad, group)
 
     def _turn(self, matrix: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        kept = self.state[matrix].setdefault("momentum_buffer", torch.zeros_like(matrix))
+        state = self.state[matrix]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(matrix)
+        kept = state["momentum_buffer"]
         kept.lerp_(gradient, 1 - group["momentum"])
         update = orthogonal(gradient.lerp(kept, group["momentum"]))
         matrix.mul_(1 - group["lr"] * group["weight_decay"])

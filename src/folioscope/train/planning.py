@@ -14,7 +14,6 @@ from folioscope.train.typesetting import Row, bulleted, ink_width, paragraph
 
 _NARROWEST_COLUMN = 9  # times the size of the type
 _BULLETS = "•–-"
-_PICTURE_HEIGHTS = (0.12, 0.3)  # of the page's style's side
 
 
 @dataclass
@@ -69,17 +68,21 @@ def _halved(column: _Column) -> list[_Column]:
 
 
 def _filled(column: _Column) -> tuple[Block, ...]:
-    style, rng = column.style, column.rng
-    below = style.endings > 0 and rng.random() < style.endings
-    kept = round(style.side * rng.uniform(*_PICTURE_HEIGHTS)) if below else 0
-    if column.bottom - column.top < kept + 3 * column.body_px:
-        kept = 0
+    kept = _kept_below(column)
     column.bottom -= kept
     _fill(column)
     column.bottom += kept
     if kept and (height := min(kept, column.bottom - column.top)) > kept / 2:
-        _put_picture(column, round(column.width * rng.uniform(0.35, 1)), height)
+        _put_picture(column, _picture_width(column), height)
     return _spread(column.blocks, column.bottom - column.top, column.rng)
+
+
+def _kept_below(column: _Column) -> int:
+    """Height of the picture that is to stand below all else, or 0."""
+    if not column.style.endings or column.rng.random() >= column.style.endings:
+        return 0
+    height = _picture_height(column)
+    return height if column.bottom - column.top >= height + 3 * column.body_px else 0
 
 
 def _page_size(style: PageStyle, rng: np.random.Generator, text_height: float) -> tuple[int, int]:
@@ -210,13 +213,19 @@ def _place(column: _Column, rows: list[Row], face: fonts.Typeface, step: int, ce
 
 
 def _add_picture(column: _Column) -> None:
-    rng = column.rng
-    height = round(column.style.side * rng.uniform(*_PICTURE_HEIGHTS))
-    width = round(column.width * rng.uniform(0.35, 1))
+    height, width = _picture_height(column), _picture_width(column)
     room = column.bottom - column.top
     if (room - height < 3 * column.body_px and column.lines_left) or room < height:
         return
     _put_picture(column, width, height)
+
+
+def _picture_height(column: _Column) -> int:
+    return round(column.style.side * column.rng.uniform(0.12, 0.3))
+
+
+def _picture_width(column: _Column) -> int:
+    return round(column.width * column.rng.uniform(0.35, 1))
 
 
 def _put_picture(column: _Column, width: int, height: int) -> None:
