@@ -188,7 +188,7 @@ def test_labels_numbers_of_a_box_and_turns_to_a_new_line_matter_most(tokenizer: 
     heavy = [(tokenizer.decode([int(t)]), float(w)) for t, w in zip(row.targets, row.weights, strict=True) if w > 1]
     comma = (",", 2.0)
     digits = [comma, comma, ("9", 2.0), comma, ("]", 2.0)]
-    turn, end = [("\n", 2.0), ("i", 2.0)], (tokenizer.decode([tokenizer.eos_token_id]), 4.0)
+    turn, end = [("\n", 2.0), ("i", 2.0)], (tokenizer.decode([tokenizer.eos_token_id]), 2.0)
     assert heavy == [*((c, 3.0) for c in "list"), *digits, *turn, end]
     assert (row.weights[row.targets == IGNORE] == 0).all()
 

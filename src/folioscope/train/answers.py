@@ -25,7 +25,6 @@ _NUMBERS = re.compile(r"(?<=[\[ ])\d+(?=[,\]])")
 _BOXES = re.compile(r"<\|det\|>.*?<\|/det\|>")
 _TURNS = re.compile(r"\n+.?")
 _TURN_WEIGHT = 2.0
-_END_WEIGHT = 4.0
 _PLACE_WEIGHTS = (0.5, 1.0, 2.0)  # of units, tens and hundreds of 999ths: the first digits of a number place the box
 _NUMBER_END_WEIGHT = 2.0  # a number that ends a digit early is a tenth of what it should be
 
@@ -81,7 +80,7 @@ def answer_row(
 
     targets = following(np.array(right, dtype=np.int64), tokenizer.eos_token_id, IGNORE)
     holders = following(np.full(len(right), IGNORE) if slots is None else slots[owners], IGNORE, IGNORE)
-    weights = following(_character_weights(answer)[owners], _END_WEIGHT, 0.0).float()
+    weights = following(_character_weights(answer)[owners], _TURN_WEIGHT, 0.0).float()
     return Row(ids, mask, targets, holders, weights, following(_numbers(answer)[owners], IGNORE, IGNORE))
 
 
@@ -108,7 +107,7 @@ def _character_weights(text: str) -> np.ndarray:
     """How much each character of an answer matters, (len(text),).
 
     Labels most, then the first digits of a box's numbers, where a number or a line ends, and what the next line begins
-    with: a line that is missed is more than a character.
+    with: a line that is missed is more than a character. The answer's end weighs what a line's end does.
     """
     weights = np.ones(len(text))
     for turn in _TURNS.finditer(text):

@@ -61,7 +61,7 @@ def _page(
     side: int, lines: tuple[int, int], columns: float = 0.0, tables: float = 0.0, type_px: tuple[int, int] = (15, 36)
 ) -> PageStyle:
     return PageStyle(
-        side, lines, type_px, degrade=0.5, layout=0.6, strength=1.5, columns=columns, tables=tables, endings=0.15
+        side, lines, type_px, degrade=0.5, layout=0.6, strength=2, columns=columns, tables=tables, endings=0.15
     )
 
 
@@ -72,7 +72,7 @@ FURTHER = ReaderRecipe(
         Stage(4, 1024, 2, _page(632, (2, 32), columns=0.1, tables=0.3)),
         Stage(4, 512, 6, _page(304, (1, 16), tables=0.1)),
         Stage(4, 1024, 2, _page(632, (2, 28), columns=0.1, tables=0.3)),
-        Stage(4, 1536, 1, _page(1000, (6, 40), columns=0.3, tables=0.2)),
+        Stage(4, 1536, 1, _page(1000, (6, 40), columns=0.5, tables=0.2)),
     )
     * 150,
     seed=1,
