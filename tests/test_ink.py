@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from folioscope.grounding import parse
 from folioscope.ink import ink_of
+from folioscope.pages import open_pages
+from folioscope.types import Page
 
 LETTER = (1224, 1584)
 """At 144 dpi."""
@@ -76,3 +82,67 @@ def test_the_gap_is_where_there_is_least_ink() -> None:
     assert 748 < ink_of(drawn(*lines)).gap(0.4, 0.6, axis=0) < 800
     assert ink_of(drawn()).gap(0.4, 0.6, axis=1) == pytest.approx(612, abs=3)
     assert 0 <= ink_of(Image.new("RGB", (3, 1))).gap(0.4, 0.6, axis=1) < 3
+
+
+TITLE, FIRST, SECOND, THIRD = ((100, y, 700, y + 30) for y in (100, 300, 350, 400))
+WORD, NEXT_WORD, NEXT_COLUMN = (100, 700, 300, 730), (315, 700, 500, 730), (560, 700, 900, 730)
+
+
+@pytest.mark.parametrize(
+    ("rough", "meant"),
+    [
+        (TITLE, TITLE),
+        ((80, 80, 730, 150), TITLE),
+        ((130, 112, 650, 142), TITLE),
+        ((100, 125, 700, 155), TITLE),
+        ((100, 310, 700, 395), (100, 300, 700, 380)),
+        ((100, 320, 700, 425), (100, 350, 700, 430)),
+        ((110, 290, 400, 440), (100, 300, 700, 430)),
+        ((120, 705, 480, 725), (100, 700, 500, 730)),
+        ((120, 705, 540, 725), (100, 700, 500, 730)),
+        ((570, 705, 850, 725), NEXT_COLUMN),
+    ],
+    ids=[
+        "exact", "too large", "too small", "beside it", "two lines", "a line and a half", "cut through the words",
+        "two words", "up to the next column", "the next column",
+    ],
+)  # fmt: skip
+def test_a_rough_box_is_fitted_to_the_lines_that_it_means(rough: tuple[float, ...], meant: tuple[float, ...]) -> None:
+    page = drawn(TITLE, FIRST, SECOND, THIRD, WORD, NEXT_WORD, NEXT_COLUMN)
+    fitted = ink_of(page).fitted(rough)  # pyright: ignore[reportArgumentType]
+    assert fitted == pytest.approx(meant, abs=2)
+    assert ink_of(page).fitted(fitted) == fitted
+    x1, y1, x2, y2 = rough
+    down = ink_of(page.transpose(Image.Transpose.TRANSPOSE)).fitted((y1, x1, y2, x2), sideways=True)
+    assert down == (fitted[1], fitted[0], fitted[3], fitted[2])
+
+
+@pytest.mark.parametrize(
+    "box",
+    [(100, 900, 700, 950), (100, 140, 700, 170), (-20, -30, 4, 5), (5000, 5000, 6000, 6000), (300, 300, 300, 300)],
+)
+def test_a_box_that_meets_no_line_stays(box: tuple[float, float, float, float]) -> None:
+    assert ink_of(drawn(TITLE, FIRST)).fitted(box) == box
+
+
+def test_boxes_on_photographs_stay() -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (600, 400, 3), dtype=np.uint8)
+    assert ink_of(Image.fromarray(levels)).fitted((50, 200, 300, 400)) == (50, 200, 300, 400)
+
+
+def test_boxes_that_the_published_model_wrote_hardly_move(shared: Callable[..., Path]) -> None:
+    page = next(iter(open_pages(shared("data", "real_output", "tables_page.pdf"))))
+    assert isinstance(page, Page)
+    raw = shared("data", "real_output", "tables_page.md").read_text(encoding="utf-8")
+    boxes = np.array([box for region in parse(raw, page.image.size).regions for box in region.boxes])
+    fitted = np.array([ink_of(page.image).fitted(tuple(box)) for box in boxes.tolist()])
+    assert len(boxes) == 7
+    assert 0 < abs(fitted - boxes).max() <= 8
+
+
+def test_fitted_boxes_are_in_pixels_of_the_page_and_within_it() -> None:
+    page = Image.new("RGB", (2001, 2003), "white")
+    page.paste("black", (100, 1983, 2001, 2003))
+    assert ink_of(page).scale == 2
+    assert ink_of(page).fitted((150, 1970, 1950, 2000)) == pytest.approx((100, 1983, 2001, 2003), abs=2)
+    assert ink_of(page).fitted((150, 1970, 1950, 2000))[2:] == page.size

@@ -1,10 +1,13 @@
-"""Ink on a page: whether there is any, and how much of it lies inside boxes. Found on a small copy, in milliseconds."""
+"""Ink on a page: whether there is any, how much of it lies inside boxes, and which lines of it a box means.
+
+Found on a small copy, in milliseconds.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -33,6 +36,16 @@ CLEARLY = 1.8
 MARGIN = 1 / 100
 """Part of the longer side by which boxes are widened before ink is looked for in them: accents and tails stick out."""
 
+MEANT, TOUCHED = 1 / 2, 1 / 10
+"""A box means lines that it covers to the first of these parts; without one, that which it covers most of, from the
+second on."""
+
+REACH = 1 / 10
+"""Part of the longer side by which a box's edges may be off across lines; what is further away it does not mean."""
+
+WORDS_APART = 1 / 40
+"""Part of the longer side that words of one line are apart at most, and no more than lines are high."""
+
 
 @dataclass(frozen=True)
 class Ink:
@@ -41,10 +54,12 @@ class Ink:
     Attributes:
         mask: bool (h, w), True on ink; of the page scaled down.
         scale: What pixels of the page are divided by.
+        size: Width and height of the page in pixels.
     """
 
     mask: np.ndarray = field(repr=False)
     scale: int
+    size: tuple[int, int]
 
     @property
     def blank(self) -> bool:
@@ -71,6 +86,30 @@ class Ink:
             left[top:bottom, first:last] = False
         return 1 - float(left.sum() / self.mask.sum())
 
+    def fitted(self, box: Box, *, sideways: bool = False) -> Box:
+        """The box around the lines of ink that a roughly drawn box means, in pixels of the page.
+
+        Along the lines, words belong to it as long as one follows upon the other. A box remains as it is where its
+        edges would move far across lines, as on a photograph, and where there is no ink.
+
+        Args:
+            sideways: Lines run up or down the page, not across it.
+        """
+        if sideways:
+            return _transposed(replace(self, mask=self.mask.T, size=self.size[::-1]).fitted(_transposed(box)))
+        x1, y1, x2, y2 = (value / self.scale for value in box)
+        longer = max(self.mask.shape)
+        lines = _meant(self.mask[:, _between(x1, x2)].max(axis=1), y1, y2)
+        if not len(lines) or max(abs(lines[0, 0] - y1), abs(lines[-1, 1] - y2)) > REACH * longer:
+            return box
+        top, bottom = lines[0, 0], lines[-1, 1]
+        apart = min(float(np.median(lines[:, 1] - lines[:, 0])), WORDS_APART * longer)
+        words = _meant(self.mask[top:bottom].max(axis=0), x1, x2, apart)
+        if not len(words):
+            return box
+        left, upper, right, lower = (float(edge * self.scale) for edge in (words[0, 0], top, words[-1, 1], bottom))
+        return left, upper, min(right, self.size[0]), min(lower, self.size[1])
+
     def gap(self, start: float, stop: float, axis: int) -> int:
         """Where a line across the page meets the least ink, in pixels of the page along `axis` (0 is y, 1 is x).
 
@@ -90,7 +129,38 @@ def ink_of(image: Image.Image) -> Ink:
     around = np.asarray(grey.filter(ImageFilter.BoxBlur(max(4, AROUND * min(grey.size)))), np.int16)
     levels = np.asarray(grey, np.int16)
     contrast = levels - around if np.median(levels) < 128 else around - levels
-    return Ink(_without_dust(contrast > CONTRAST), scale)
+    return Ink(_without_dust(contrast > CONTRAST), scale, image.size)
+
+
+def _transposed(box: Box) -> Box:
+    x1, y1, x2, y2 = box
+    return y1, x1, y2, x2
+
+
+def _between(start: float, stop: float) -> slice:
+    """The pixels between two edges, at least one."""
+    first = max(0, round(start))
+    return slice(first, max(first + 1, round(stop)))
+
+
+def _meant(inked: np.ndarray, start: float, stop: float, apart: float = 0) -> np.ndarray:
+    """(n, 2) stretches of bool (length,), from and to, that are meant by one from `start` to `stop`.
+
+    Args:
+        apart: Stretches with no more than this between them are one.
+    """
+    edges = np.flatnonzero(np.diff(np.pad(inked.astype(np.int8), 1))).reshape(-1, 2)
+    if not len(edges):
+        return edges
+    wide = edges[1:, 0] - edges[:-1, 1] > apart
+    found = np.stack([edges[np.r_[True, wide], 0], edges[np.r_[wide, True], 1]], axis=1)
+    covered = np.minimum(found[:, 1], stop) - np.maximum(found[:, 0], start)
+    lengths = found[:, 1] - found[:, 0]
+    meant = covered >= MEANT * lengths
+    if not meant.any():
+        shares = covered / np.minimum(lengths, max(1.0, stop - start))
+        meant = shares >= shares.max(initial=TOUCHED)
+    return found[meant]
 
 
 def _unevenness(profile: np.ndarray) -> float:

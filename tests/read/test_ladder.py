@@ -20,6 +20,8 @@ LOOP = "of the garden "
 
 GLANCES = ("glance90", "glance180", "glance270")
 
+AS_WRITTEN = TrustOptions(fit_boxes=False)
+
 good, unsure = Script(GOOD), Script("ktrve awopq\n" * 3, confidence=0.2)
 
 
@@ -102,7 +104,7 @@ def test_halves_mend_and_their_boxes_are_the_pages(make: Make) -> None:
     reader, _ = make(up=Script(), half=half)
     image = page(size=400)
     ImageDraw.Draw(image).rectangle((100, 190, 300, 204), fill="black")
-    result = only(reader.read(image))
+    result = only(reader.read(image, trust=AS_WRITTEN))
     assert (result.status, kept(result)) == ("retried", ["mode"])
     first, second = (region for region in result.regions if region.label == "image")
     assert first.box is not None
@@ -115,6 +117,27 @@ def test_halves_mend_and_their_boxes_are_the_pages(make: Make) -> None:
     assert [f"images/{number}.jpg" in result.markdown for number in (0, 1, 2)] == [True, True, False]
 
 
+WORDS = "<|ref|>The garden<|/ref|><|det|>[[420, 20, 650, 200]]<|/det|>\n"
+BLOCK = WORDS.replace("The garden", "text") + "The garden"
+
+
+@pytest.mark.parametrize(
+    ("answer", "prompt", "trust", "fitted"),
+    [
+        (BLOCK, "markdown", TrustOptions(), True),
+        (WORDS, "ocr", TrustOptions(), True),
+        (WORDS, "locate:The garden", TrustOptions(), False),
+        (BLOCK, "markdown", AS_WRITTEN, False),
+    ],
+)
+def test_boxes_are_fitted_to_the_ink_unless_anything_may_be_in_them(
+    make: Make, answer: str, prompt: str, trust: TrustOptions, fitted: bool
+) -> None:
+    reader, _ = make(up=Script(answer))
+    (region,) = only(reader.read(page(), prompt=prompt, trust=replace(trust, retries=0))).regions
+    assert region.box == pytest.approx((80, 10, 121, 41) if fitted else (84, 4, 130, 40), abs=1)
+
+
 @pytest.mark.parametrize(("turned", "view"), [(90, "right"), (180, "down"), (270, "left")])
 def test_a_turned_page_is_turned_back(make: Make, turned: int, view: str) -> None:
     bad = dict.fromkeys(("left", "right", "down", "half"), Script(GARBAGE))
@@ -125,8 +148,11 @@ def test_a_turned_page_is_turned_back(make: Make, turned: int, view: str) -> Non
     assert "nonsense" in result.attempts[0].doubts
     (region,) = result.regions
     block = {90: (150, 60, 200, 140), 180: (60, 150, 140, 200), 270: (0, 60, 50, 140)}[turned]
-    assert region.box == pytest.approx(block, abs=1)
+    inked = {90: (159, 80, 190, 121), 180: (79, 159, 120, 190), 270: (10, 79, 41, 120)}[turned]
+    assert region.box == pytest.approx(inked, abs=1)
     assert result.coverage == 1.0
+    (region,) = only(reader.read(page(turned), trust=AS_WRITTEN)).regions
+    assert region.box == pytest.approx(block, abs=1)
 
 
 def test_of_ways_to_turn_a_page_that_all_make_sense_the_surest_is_taken(make: Make) -> None:
@@ -148,7 +174,7 @@ def test_a_page_on_its_head_that_seems_to_make_sense_is_turned(make: Make) -> No
         ["rotate180"],
     )
     assert (result.attempts[0].doubts, result.doubts) == (("turned",), ())
-    assert result.regions[0].box == pytest.approx((60, 150, 140, 200), abs=1)
+    assert result.regions[0].box == pytest.approx((79, 159, 120, 190), abs=1)
     assert result.usage.output_tokens == sum(attempt.output_tokens for attempt in result.attempts)
 
 

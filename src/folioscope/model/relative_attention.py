@@ -37,7 +37,7 @@ class _Attend(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
         mixed = torch.empty_like(inputs[2])
         with torch.autocast(mixed.device.type, enabled=False):
-            for some, (q, k, v, rows, cols), weights, _ in _by_heads(inputs):
+            for some, (q, k, v, rows, cols), (weights,) in _by_heads(inputs, 1):
                 torch.bmm(_softmax(q, k, rows, cols, weights), v, out=mixed[some])
         return mixed
 
@@ -45,7 +45,7 @@ class _Attend(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         into = tuple(torch.empty_like(part) for part in ctx.saved_tensors)
         with torch.autocast(into[0].device.type, enabled=False):
-            for some, (q, k, v, rows, cols), weights, slopes in _by_heads(ctx.saved_tensors):
+            for some, (q, k, v, rows, cols), (weights, slopes) in _by_heads(ctx.saved_tensors, 2):
                 dq, dk, dv, drows, dcols = (part[some] for part in into)
                 dmixed = gradients[0][some]
                 weights = _softmax(q, k, rows, cols, weights)
@@ -60,15 +60,14 @@ class _Attend(torch.autograd.Function):
         return into
 
 
-def _by_heads(inputs: tuple[Tensor, ...]) -> Iterator[tuple[slice, tuple[Tensor, ...], Tensor, Tensor]]:
-    """A few heads at a time: which, their part of every input, and two places for (n, HW, HW) numbers."""
+def _by_heads(inputs: tuple[Tensor, ...], maps: int) -> Iterator[tuple[slice, tuple[Tensor, ...], Tensor]]:
+    """A few heads at a time: which, their part of every input, and room for so many maps, (maps, n, HW, HW)."""
     heads, length = inputs[0].shape[:2]
     count = min(heads, max(1, _AT_ONCE // length**2))
-    one, other = inputs[0].new_empty(2, count, length, length)
+    room = inputs[0].new_empty(maps, count, length, length)
     for start in range(0, heads, count):
         some = slice(start, min(start + count, heads))
-        taken = some.stop - start
-        yield some, tuple(part[some] for part in inputs), one[:taken], other[:taken]
+        yield some, tuple(part[some] for part in inputs), room[:, : some.stop - start]
 
 
 def _softmax(q: Tensor, k: Tensor, rows: Tensor, cols: Tensor, out: Tensor) -> Tensor:

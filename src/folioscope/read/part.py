@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from folioscope.ink import Ink
-from folioscope.types import Box, Line, Region
+from folioscope.types import Box, Region
 
 TRANSPOSED: Mapping[int, Image.Transpose] = {
     90: Image.Transpose.ROTATE_270,  # Pillow counts the other way round
@@ -48,15 +48,8 @@ class Part:
 
     def region_on_page(self, region: Region, figures: int) -> Region:
         """A region of `image` as one of the page, on which `figures` figures come before those of this part."""
-        return replace(
-            region,
-            boxes=tuple(map(self.on_page, region.boxes)),
-            lines=tuple(self._line_on_page(line) for line in region.lines),
-            figure=None if region.figure is None else region.figure + figures,
-        )
-
-    def _line_on_page(self, line: Line) -> Line:
-        return replace(line, box=self.on_page(line.box)) if line.box else line
+        figure = None if region.figure is None else region.figure + figures
+        return replace(region.moved(self.on_page), figure=figure)
 
 
 def turned(image: Image.Image, degrees: int) -> Part:

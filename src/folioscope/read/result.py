@@ -26,6 +26,9 @@ BETWEEN = "\n\n"
 
 EMPTY = "nothing was read, though there is ink on it; try another mode or prompt"
 
+_OF_TEXT = frozenset((PROMPTS["markdown"], PROMPTS["ocr"]))
+"""Prompts that ask for blocks and lines of type; what `locate` finds may be anything."""
+
 _LINK = re.compile(r"!\[\]\(images/(\d{1,9})\.jpg\)")
 _FINISHES = ("cancelled", "loop", "length", "stop")
 
@@ -53,6 +56,9 @@ def reading(
     """Text, Markdown and regions of a page from the token ids of its parts."""
     parts = [_parsed(tokenizer, one, task.prompt) for one in written]
     regions, markdown = _joined(parts)
+    if task.trust.fit_boxes and task.prompt.strip() in _OF_TEXT:
+        sideways = written[0].draft.part.turned % 180 != 0
+        regions = [region.moved(lambda box: ink.fitted(box, sideways=sideways)) for region in regions]
     raw, answers = BETWEEN.join(part.raw for part in parts), [one.answer for one in written]
     words = tuple(logprob for part in parts for logprob in part.text_logprobs)
     finish = min((answer.finish for answer in answers), key=_FINISHES.index)

@@ -12,6 +12,7 @@ from folioscope.evaluate.edit import edit_distance
 from folioscope.evaluate.texts import one_line
 from folioscope.generate import Prompt, generate
 from folioscope.grounding import parse
+from folioscope.ink import ink_of
 from folioscope.model.ocr import DeepseekOcr
 from folioscope.tokens import PROMPTS, Tokenizer, encode_prompt
 from folioscope.train.layout import PageStyle
@@ -40,6 +41,7 @@ class Score:
         loose_edits: As `edits`, but any run of blanks and line ends counts as one blank.
         rival_edits: The same of the other reader, if it was asked.
         layout: How well regions were found, for the prompt that asks for them.
+        unfitted: The same with boxes as the model wrote them, not fitted to the page's ink.
     """
 
     trial: str
@@ -51,6 +53,7 @@ class Score:
     loose_edits: int = 0
     rival_edits: int | None = None
     layout: LayoutScore | None = None
+    unfitted: LayoutScore | None = None
 
     def rate(self, edits: int) -> float:
         """Errors in a hundredth of the characters, 0 and up."""
@@ -66,6 +69,7 @@ class Reading:
     truth: str
     ended: bool
     layout: LayoutScore = field(default_factory=LayoutScore)
+    unfitted: LayoutScore = field(default_factory=LayoutScore)
     rival: str | None = None
 
     @property
@@ -115,7 +119,10 @@ def _reading(page: TrainingPage, prompt: str, answer: str, truth: str, ended: bo
     if prompt == "free":
         return Reading(page, answer, truth, ended)
     read, there = (parse(text, page.image.size, words_in_refs=False) for text in (answer, truth))
-    return Reading(page, read.markdown, there.markdown, ended, compare_regions(read.regions, there.regions))
+    ink = ink_of(page.image)
+    fitted = [region.moved(ink.fitted) for region in read.regions]
+    layout, unfitted = (compare_regions(regions, there.regions) for regions in (fitted, read.regions))
+    return Reading(page, read.markdown, there.markdown, ended, layout, unfitted)
 
 
 def evaluate(
@@ -136,6 +143,7 @@ def evaluate(
     for reading in read_pages(model, tokenizer, evaluation_pages(trial.style, count), trial.prompt):
         report(reading)
         readings.append(reading)
+    of_regions = trial.prompt == "markdown"
     return Score(
         trial.name,
         pages=len(readings),
@@ -145,7 +153,8 @@ def evaluate(
         runaway=sum(not reading.ended for reading in readings),
         loose_edits=sum(_loose_edits(reading.answer, reading.truth) for reading in readings),
         rival_edits=None if rival is None else sum(_loose_edits(rival(r.page.image), r.page.plain) for r in readings),
-        layout=sum((reading.layout for reading in readings), LayoutScore()) if trial.prompt == "markdown" else None,
+        layout=sum((reading.layout for reading in readings), LayoutScore()) if of_regions else None,
+        unfitted=sum((reading.unfitted for reading in readings), LayoutScore()) if of_regions else None,
     )
 
 
@@ -153,7 +162,10 @@ def _loose_edits(answer: str, truth: str) -> int:
     return edit_distance(one_line(answer), one_line(truth))
 
 
-HEADINGS = ("trial", "pages", "characters", "errors", "loose", "rival", "exact", "runaway", "region F1", "labels")
+HEADINGS = (
+    *("trial", "pages", "characters", "errors", "loose", "rival", "exact", "runaway"),
+    *("region F1", "unfitted", "labels"),
+)
 
 
 def table(scores: Sequence[Score]) -> str:
@@ -169,7 +181,10 @@ def _aligned(cell: str, width: int) -> str:
 
 def _cells(score: Score) -> tuple[str, ...]:
     rival = "-" if score.rival_edits is None else f"{score.rate(score.rival_edits):.2%}"
-    layout = ("-", "-") if score.layout is None else (f"{score.layout.f1:.3f}", f"{score.layout.label_accuracy:.3f}")
+    regions = ("-", "-", "-")
+    if score.layout and score.unfitted:
+        layout, unfitted = score.layout, score.unfitted
+        regions = f"{layout.f1:.3f}", f"{unfitted.f1:.3f}", f"{layout.label_accuracy:.3f}"
     errors = f"{score.rate(score.edits):.2%}", f"{score.rate(score.loose_edits):.2%}", rival
     counts = str(score.pages), str(score.characters)
-    return score.trial, *counts, *errors, str(score.exact), str(score.runaway), *layout
+    return score.trial, *counts, *errors, str(score.exact), str(score.runaway), *regions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -100,6 +100,11 @@ class Region:
     def box(self) -> Box | None:
         """The smallest box around all boxes, in pixels of the original page."""
         return _hull(self.boxes)
+
+    def moved(self, move: Callable[[Box], Box]) -> Region:
+        """The region with its boxes and those of its lines elsewhere; `boxes_points` are to be made from them anew."""
+        lines = tuple(replace(line, box=move(line.box)) if line.box else line for line in self.lines)
+        return replace(self, boxes=tuple(map(move, self.boxes)), boxes_points=(), lines=lines)
 
 
 def _hull(boxes: Sequence[Box]) -> Box | None:

@@ -61,6 +61,7 @@ class TrustOptions:
         rotate: Turn a page that reads as nonsense, or is surer of its text so, by 90, 180 or 270 degrees.
         text_layer: Take a PDF's own text where no reading can be trusted.
         skip_blank: Do not read pages without ink.
+        fit_boxes: Move the edges of boxes to those of the lines of ink that they mean.
     """
 
     retries: int = 6
@@ -70,6 +71,7 @@ class TrustOptions:
     rotate: bool = True
     text_layer: bool = True
     skip_blank: bool = True
+    fit_boxes: bool = True
 
     def __post_init__(self) -> None:
         _check(
