@@ -137,7 +137,7 @@ def test_boxes_that_the_published_model_wrote_hardly_move(shared: Callable[..., 
     boxes = np.array([box for region in parse(raw, page.image.size).regions for box in region.boxes])
     fitted = np.array([ink_of(page.image).fitted(tuple(box)) for box in boxes.tolist()])
     assert len(boxes) == 7
-    assert 0 < abs(fitted - boxes).max() <= 8
+    assert 0 < abs(fitted - boxes).max() < 9
 
 
 def test_fitted_boxes_are_in_pixels_of_the_page_and_within_it() -> None:

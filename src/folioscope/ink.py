@@ -99,12 +99,12 @@ class Ink:
             return _transposed(replace(self, mask=self.mask.T, size=self.size[::-1]).fitted(_transposed(box)))
         x1, y1, x2, y2 = (value / self.scale for value in box)
         longer = max(self.mask.shape)
-        lines = _meant(self.mask[:, _between(x1, x2)].max(axis=1), y1, y2)
+        lines = _meant(self.mask[:, _between(x1, x2)].max(axis=1, initial=False), y1, y2)
         if not len(lines) or max(abs(lines[0, 0] - y1), abs(lines[-1, 1] - y2)) > REACH * longer:
             return box
         top, bottom = lines[0, 0], lines[-1, 1]
         apart = min(float(np.median(lines[:, 1] - lines[:, 0])), WORDS_APART * longer)
-        words = _meant(self.mask[top:bottom].max(axis=0), x1, x2, apart)
+        words = _meant(self.mask[top:bottom].max(axis=0, initial=False), x1, x2, apart)
         if not len(words):
             return box
         left, upper, right, lower = (float(edge * self.scale) for edge in (words[0, 0], top, words[-1, 1], bottom))
