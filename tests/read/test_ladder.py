@@ -125,12 +125,12 @@ BLOCK = WORDS.replace("The garden", "text") + "The garden"
     ("answer", "prompt", "trust", "fitted"),
     [
         (BLOCK, "markdown", TrustOptions(), True),
-        (WORDS, "ocr", TrustOptions(), True),
+        (WORDS, "ocr", TrustOptions(), False),
         (WORDS, "locate:The garden", TrustOptions(), False),
         (BLOCK, "markdown", AS_WRITTEN, False),
     ],
 )
-def test_boxes_are_fitted_to_the_ink_unless_anything_may_be_in_them(
+def test_boxes_of_blocks_are_fitted_to_the_ink(
     make: Make, answer: str, prompt: str, trust: TrustOptions, fitted: bool
 ) -> None:
     reader, _ = make(up=Script(answer))

@@ -26,9 +26,6 @@ BETWEEN = "\n\n"
 
 EMPTY = "nothing was read, though there is ink on it; try another mode or prompt"
 
-_OF_TEXT = frozenset((PROMPTS["markdown"], PROMPTS["ocr"]))
-"""Prompts that ask for blocks and lines of type; what `locate` finds may be anything."""
-
 _LINK = re.compile(r"!\[\]\(images/(\d{1,9})\.jpg\)")
 _FINISHES = ("cancelled", "loop", "length", "stop")
 
@@ -56,7 +53,8 @@ def reading(
     """Text, Markdown and regions of a page from the token ids of its parts."""
     parts = [_parsed(tokenizer, one, task.prompt) for one in written]
     regions, markdown = _joined(parts)
-    if task.trust.fit_boxes and task.prompt.strip() in _OF_TEXT:
+    of_blocks = task.prompt.strip() == PROMPTS["markdown"]
+    if of_blocks and task.trust.fit_boxes:
         sideways = written[0].draft.part.turned % 180 != 0
         regions = [region.moved(lambda box: ink.fitted(box, sideways=sideways)) for region in regions]
     raw, answers = BETWEEN.join(part.raw for part in parts), [one.answer for one in written]
@@ -66,7 +64,7 @@ def reading(
         sum(sum(answer.logprobs) for answer in answers), sum(len(answer.ids) for answer in answers)
     )
     covered = ink.inside([box for region in regions for box in region.boxes])
-    coverage = covered if task.prompt.strip() == PROMPTS["markdown"] else None
+    coverage = covered if of_blocks else None
     limited = any(len(answer.ids) == plan.options.max_new_tokens for answer in answers)
     sure, trust = confidence, task.trust
     if plan.step.startswith("rotate"):

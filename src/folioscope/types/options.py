@@ -61,7 +61,7 @@ class TrustOptions:
         rotate: Turn a page that reads as nonsense, or is surer of its text so, by 90, 180 or 270 degrees.
         text_layer: Take a PDF's own text where no reading can be trusted.
         skip_blank: Do not read pages without ink.
-        fit_boxes: Move the edges of boxes to those of the lines of ink that they mean.
+        fit_boxes: Move the edges of a block's box to those of the lines of ink that it means.
     """
 
     retries: int = 6
