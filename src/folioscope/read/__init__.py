@@ -128,7 +128,7 @@ class Reader:
             prompt: markdown, ocr, free, figure, describe, `locate:WORDS`, or a text of your own with one `<image>`.
             mode: tiny, small, base, large, gundam, or a `Mode`; None is what suits the checkpoint and the page.
             options: How tokens are chosen in a page's first reading, taken as they are; None is `self.options`.
-            trust: When a page is read again, and how often; None is `TrustOptions()`.
+            trust: When a page is read again, how often, and whether boxes are fitted; None is `TrustOptions()`.
             batch_size: Pages decoded at a time; a finished page's place goes to the next. More is faster, and reads
                 the same.
             cancelled: Asked before every token; True ends the reading with what there is.
