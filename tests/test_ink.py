@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from folioscope.grounding import parse
 from folioscope.ink import ink_of
 from folioscope.pages import open_pages
-from folioscope.types import Page
+from folioscope.types import Page, Region
 
 LETTER = (1224, 1584)
 """At 144 dpi."""
@@ -128,6 +128,17 @@ def test_a_box_that_meets_no_line_stays(box: tuple[float, float, float, float]) 
 def test_boxes_on_photographs_stay() -> None:
     levels = np.random.default_rng(0).integers(0, 256, (600, 400, 3), dtype=np.uint8)
     assert ink_of(Image.fromarray(levels)).fitted((50, 200, 300, 400)) == (50, 200, 300, 400)
+
+
+def test_boxes_of_figures_only_grow() -> None:
+    page = drawn((100, 160, 300, 200))  # a hill below a sky that is no ink
+    sky = (95.0, 120.0, 280.0, 190.0)
+    regions = parse(
+        "<|ref|>image<|/ref|><|det|>[[0, 0, 9, 9]]<|/det|>\n<|ref|>text<|/ref|><|det|>[[0, 0, 9, 9]]<|/det|>", LETTER
+    )
+    figure, text = (ink_of(page).fitted_region(region.moved(lambda _: sky)) for region in regions.regions)
+    assert figure.box == pytest.approx((95, 120, 301, 201), abs=2)
+    assert text.box == pytest.approx((100, 160, 301, 201), abs=2)
 
 
 def test_boxes_that_the_published_model_wrote_hardly_move(shared: Callable[..., Path]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from PIL import Image, ImageFilter
 
-from folioscope.types import Box
+from folioscope.types import Box, Region
 
 SIDE = 1000
 """Longer pages are scaled down, by whole numbers, to less than twice this: a point of a letter-sized page is a pixel
@@ -34,7 +34,7 @@ CLEARLY = 1.8
 """Lines of text make the rows of a page so many times more uneven than its columns."""
 
 MARGIN = 1 / 100
-"""Part of the longer side by which boxes are widened before ink is looked for in them: accents and tails stick out."""
+"""Part of the longer side by which boxes are widened before ink is looked for in them: accents and frames stick out."""
 
 MEANT, TOUCHED = 1 / 2, 1 / 10
 """A box means lines that it covers to the first of these parts; without one, that which it covers most of, from the
@@ -86,6 +86,18 @@ class Ink:
             left[top:bottom, first:last] = False
         return 1 - float(left.sum() / self.mask.sum())
 
+    def fitted_region(self, region: Region, *, sideways: bool = False) -> Region:
+        """A block with its boxes fitted; those of figures only grow, as pale parts of a picture are no ink."""
+
+        def grown(box: Box) -> Box:
+            (x1, left), (y1, top), (x2, right), (y2, bottom) = zip(box, fitted(box), strict=True)
+            return min(x1, left), min(y1, top), max(x2, right), max(y2, bottom)
+
+        def fitted(box: Box) -> Box:
+            return self.fitted(box, sideways=sideways)
+
+        return region.moved(fitted if region.figure is None else grown)
+
     def fitted(self, box: Box, *, sideways: bool = False) -> Box:
         """The box around the lines of ink that a roughly drawn box means, in pixels of the page.
 
@@ -99,7 +111,8 @@ class Ink:
             return _transposed(replace(self, mask=self.mask.T, size=self.size[::-1]).fitted(_transposed(box)))
         x1, y1, x2, y2 = (value / self.scale for value in box)
         longer = max(self.mask.shape)
-        lines = _meant(self.mask[:, _between(x1, x2)].max(axis=1, initial=False), y1, y2)
+        margin = MARGIN * longer
+        lines = _meant(self.mask[:, _between(x1 - margin, x2 + margin)].max(axis=1, initial=False), y1, y2)
         if not len(lines) or max(abs(lines[0, 0] - y1), abs(lines[-1, 1] - y2)) > REACH * longer:
             return box
         top, bottom = lines[0, 0], lines[-1, 1]

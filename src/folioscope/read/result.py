@@ -56,7 +56,7 @@ def reading(
     of_blocks = task.prompt.strip() == PROMPTS["markdown"]
     if of_blocks and task.trust.fit_boxes:
         sideways = written[0].draft.part.turned % 180 != 0
-        regions = [region.moved(lambda box: ink.fitted(box, sideways=sideways)) for region in regions]
+        regions = [ink.fitted_region(region, sideways=sideways) for region in regions]
     raw, answers = BETWEEN.join(part.raw for part in parts), [one.answer for one in written]
     words = tuple(logprob for part in parts for logprob in part.text_logprobs)
     finish = min((answer.finish for answer in answers), key=_FINISHES.index)

@@ -120,7 +120,7 @@ def _reading(page: TrainingPage, prompt: str, answer: str, truth: str, ended: bo
         return Reading(page, answer, truth, ended)
     read, there = (parse(text, page.image.size, words_in_refs=False) for text in (answer, truth))
     ink = ink_of(page.image)
-    fitted = [region.moved(ink.fitted) for region in read.regions]
+    fitted = [ink.fitted_region(region) for region in read.regions]
     layout, unfitted = (compare_regions(regions, there.regions) for regions in (fitted, read.regions))
     return Reading(page, read.markdown, there.markdown, ended, layout, unfitted)
 
