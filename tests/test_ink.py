@@ -133,10 +133,8 @@ def test_boxes_on_photographs_stay() -> None:
 def test_boxes_of_figures_only_grow() -> None:
     page = drawn((100, 160, 300, 200))  # a hill below a sky that is no ink
     sky = (95.0, 120.0, 280.0, 190.0)
-    regions = parse(
-        "<|ref|>image<|/ref|><|det|>[[0, 0, 9, 9]]<|/det|>\n<|ref|>text<|/ref|><|det|>[[0, 0, 9, 9]]<|/det|>", LETTER
-    )
-    figure, text = (ink_of(page).fitted_region(region.moved(lambda _: sky)) for region in regions.regions)
+    regions = Region("image", (sky,), figure=0), Region("text", (sky,))
+    figure, text = (ink_of(page).fitted_region(region) for region in regions)
     assert figure.box == pytest.approx((95, 120, 301, 201), abs=2)
     assert text.box == pytest.approx((100, 160, 301, 201), abs=2)
 
