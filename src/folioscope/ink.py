@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from PIL import Image, ImageFilter
 
-from folioscope.types import Box, Region
+from folioscope.types import Box, Region, hull
 
 SIDE = 1000
 """Longer pages are scaled down, by whole numbers, to less than twice this: a point of a letter-sized page is a pixel
@@ -89,14 +89,11 @@ class Ink:
     def fitted_region(self, region: Region, *, sideways: bool = False) -> Region:
         """A block with its boxes fitted; those of figures only grow, as pale parts of a picture are no ink."""
 
-        def grown(box: Box) -> Box:
-            (x1, left), (y1, top), (x2, right), (y2, bottom) = zip(box, fitted(box), strict=True)
-            return min(x1, left), min(y1, top), max(x2, right), max(y2, bottom)
+        def move(box: Box) -> Box:
+            fitted = self.fitted(box, sideways=sideways)
+            return fitted if region.figure is None else hull((box, fitted))
 
-        def fitted(box: Box) -> Box:
-            return self.fitted(box, sideways=sideways)
-
-        return region.moved(fitted if region.figure is None else grown)
+        return region.moved(move)
 
     def fitted(self, box: Box, *, sideways: bool = False) -> Box:
         """The box around the lines of ink that a roughly drawn box means, in pixels of the page.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pypdfium2 import PdfPage, PdfTextPage, raw
 
-from folioscope.types import Box, Line, Region
+from folioscope.types import Box, Line, Region, hull
 
 SAMPLED = 500
 """Characters looked at to find how small the type is."""
@@ -42,8 +42,7 @@ class _Words:
 
     @property
     def box(self) -> Box:
-        left, top, right, bottom = zip(*self.boxes, strict=True)
-        return min(left), min(top), max(right), max(bottom)
+        return hull(self.boxes)
 
 
 def text_regions(page: PdfPage, size: tuple[int, int]) -> tuple[Region, ...]:
@@ -96,8 +95,8 @@ def _goes_on(above: Box, below: Box) -> bool:
 
 def _region(paragraph: Sequence[_Words], size: tuple[int, int]) -> Region:
     lines = tuple(Line(words.text.strip(), None, _clipped(words.box, size)) for words in paragraph)
-    hull = _Words(boxes=[words.box for words in paragraph]).box
-    return Region("text", (_clipped(hull, size),), "\n".join(line.text for line in lines), lines=lines)
+    around = hull([words.box for words in paragraph])
+    return Region("text", (_clipped(around, size),), "\n".join(line.text for line in lines), lines=lines)
 
 
 def _clipped(box: Box, size: tuple[int, int]) -> Box:

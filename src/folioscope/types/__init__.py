@@ -16,6 +16,7 @@ from folioscope.types.document import (
     Step,
     StreamEvent,
     Usage,
+    hull,
 )
 from folioscope.types.errors import CheckpointError, FolioscopeError, InputError, OutputError
 from folioscope.types.options import ExportOptions, Generated, GenerateOptions, TrustOptions
@@ -41,4 +42,5 @@ __all__ = [
     "StreamEvent",
     "TrustOptions",
     "Usage",
+    "hull",
 ]

@@ -80,7 +80,8 @@ class Region:
     Attributes:
         label: As the model wrote it: title, sub_title, text, image, table, table_caption, equation, ...
             For `ocr` and `locate` prompts the model writes the recognised words here.
-        boxes: Pixels of the original page, clipped to it. Empty for text the model gave no box.
+        boxes: Pixels of the original page, clipped to it; of blocks, fitted to its ink, see `TrustOptions.fit_boxes`.
+            Empty for text the model gave no box.
         text: Markdown of the block, as written by the model, blanks at both ends removed.
         confidence: Geometric mean probability of the region's tokens, 0..1, or None if not measured.
         boxes_points: The same boxes in PDF points from the left top, or empty for images.
@@ -99,7 +100,7 @@ class Region:
     @property
     def box(self) -> Box | None:
         """The smallest box around all boxes, in pixels of the original page."""
-        return _hull(self.boxes)
+        return hull(self.boxes) if self.boxes else None
 
     def moved(self, move: Callable[[Box], Box]) -> Region:
         """The region with its boxes and those of its lines elsewhere; `boxes_points` are to be made from them anew."""
@@ -107,9 +108,8 @@ class Region:
         return replace(self, boxes=tuple(map(move, self.boxes)), boxes_points=(), lines=lines)
 
 
-def _hull(boxes: Sequence[Box]) -> Box | None:
-    if not boxes:
-        return None
+def hull(boxes: Sequence[Box]) -> Box:
+    """The smallest box around all of these, at least one."""
     left, top, right, bottom = zip(*boxes, strict=True)
     return min(left), min(top), max(right), max(bottom)
 
