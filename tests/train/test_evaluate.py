@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from folioscope.train.evaluate import Reading, Score, evaluate, evaluation_pages, table
+from folioscope.train.evaluate import Reading, Score, evaluate, evaluation_pages, read_pages, table
 from folioscope.train.layout_score import LayoutScore
 from folioscope.train.render import PageStyle
 from folioscope.train.trials import TRIALS, Trial
@@ -17,7 +19,8 @@ def test_error_rate() -> None:
 
 def test_the_table_says_what_was_not_measured() -> None:
     text = Score("clean", pages=20, edits=3, characters=60, exact=1, runaway=0, loose_edits=1, rival_edits=6)
-    layout = Score("layout", 20, 3, 60, 1, 0, layout=LayoutScore(found=3, there=5, matched=2, labelled=1))
+    found, rougher = (LayoutScore(found=3, there=5, matched=matched, labelled=1) for matched in (2, 1))
+    layout = Score("layout", 20, 3, 60, 1, 0, layout=found, unfitted=rougher)
     headings, first, second = (line.split() for line in table([text, layout]).splitlines())
     assert headings == [
         "trial",
@@ -30,10 +33,24 @@ def test_the_table_says_what_was_not_measured() -> None:
         "runaway",
         "region",
         "F1",
+        "unfitted",
         "labels",
     ]
-    assert first == ["clean", "20", "60", "5.00%", "1.67%", "10.00%", "1", "0", "-", "-"]
-    assert second == ["layout", "20", "60", "5.00%", "0.00%", "-", "1", "0", "0.500", "0.500"]
+    assert first == ["clean", "20", "60", "5.00%", "1.67%", "10.00%", "1", "0", "-", "-", "-"]
+    assert second == ["layout", "20", "60", "5.00%", "0.00%", "-", "1", "0", "0.500", "0.250", "0.500"]
+
+
+def test_regions_are_compared_as_written_and_fitted_to_the_ink(
+    tiny_reader: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (page,) = evaluation_pages(PageStyle(side=384, lines=(1, 1), layout=0, degrade=0, texts="held_out"), 1)
+    (numbers,) = re.findall(r"\[\[(.*)\]\]", page.grounded)
+    left, top, right, bottom = map(int, numbers.split(", "))
+    off = (bottom - top) // 2  # half a line too low: met by a third
+    written = page.grounded.replace(numbers, f"{left}, {top + off}, {right}, {bottom + off}")
+    monkeypatch.setattr("folioscope.train.evaluate.decode", lambda *_: [(written, True)])
+    (reading,) = read_pages(*tiny_reader, [page], "markdown")
+    assert (reading.unfitted.matched, reading.layout.matched) == (0, 1)
 
 
 def test_evaluation_pages_are_the_same_every_time_and_of_held_out_text() -> None:
