@@ -109,12 +109,13 @@ class Ink:
         x1, y1, x2, y2 = (value / self.scale for value in box)
         longer = max(self.mask.shape)
         margin = MARGIN * longer
-        lines = _meant(self.mask[:, _between(x1 - margin, x2 + margin)].max(axis=1, initial=False), y1, y2)
+        across = self.mask[:, _between(x1 - margin, x2 + margin)].max(axis=1, initial=False)
+        lines = _meant(stretches(across), y1, y2)
         if not len(lines) or max(abs(lines[0, 0] - y1), abs(lines[-1, 1] - y2)) > REACH * longer:
             return box
         top, bottom = lines[0, 0], lines[-1, 1]
         apart = min(float(np.median(lines[:, 1] - lines[:, 0])), WORDS_APART * longer)
-        words = _meant(self.mask[top:bottom].max(axis=0, initial=False), x1, x2, apart)
+        words = _meant(stretches(self.mask[top:bottom].max(axis=0, initial=False), apart), x1, x2)
         if not len(words):
             return box
         left, upper, right, lower = (float(edge * self.scale) for edge in (words[0, 0], top, words[-1, 1], bottom))
@@ -153,17 +154,17 @@ def _between(start: float, stop: float) -> slice:
     return slice(first, max(first + 1, round(stop)))
 
 
-def _meant(inked: np.ndarray, start: float, stop: float, apart: float = 0) -> np.ndarray:
-    """(n, 2) stretches of bool (length,), from and to, that are meant by one from `start` to `stop`.
-
-    Args:
-        apart: Stretches with no more than this between them are one.
-    """
+def stretches(inked: np.ndarray, apart: float = 0) -> np.ndarray:
+    """(n, 2) from and to of what is True in bool (length,); with no more than `apart` between them, two are one."""
     edges = np.flatnonzero(np.diff(np.pad(inked.astype(np.int8), 1))).reshape(-1, 2)
     if not len(edges):
         return edges
     wide = edges[1:, 0] - edges[:-1, 1] > apart
-    found = np.stack([edges[np.r_[True, wide], 0], edges[np.r_[wide, True], 1]], axis=1)
+    return np.stack([edges[np.r_[True, wide], 0], edges[np.r_[wide, True], 1]], axis=1)
+
+
+def _meant(found: np.ndarray, start: float, stop: float) -> np.ndarray:
+    """Those of (n, 2) stretches that are meant by one from `start` to `stop`."""
     covered = np.minimum(found[:, 1], stop) - np.maximum(found[:, 0], start)
     lengths = found[:, 1] - found[:, 0]
     meant = covered >= MEANT * lengths

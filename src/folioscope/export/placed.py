@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from folioscope.export.plain import plain_lines
-from folioscope.ink import Ink, ink_of
+from folioscope.ink import Ink, ink_of, stretches
 from folioscope.types import Box, PageResult, Region
 
 THIN = 0.4
@@ -73,8 +73,7 @@ def ink_rows(ink: Ink, box: Box) -> list[Box]:
     """The rows of ink in a box, top to bottom, in pixels of the page."""
     x1, y1, x2, y2 = (round(value / ink.scale) for value in box)
     inside = ink.mask[max(0, y1) : y2, max(0, x1) : x2]
-    inked = np.flatnonzero(np.diff(np.pad(inside.any(axis=1), 1).astype(np.int8)))
-    spans = _merged([(int(top), int(bottom)) for top, bottom in inked.reshape(-1, 2)])
+    spans = _merged([(int(top), int(bottom)) for top, bottom in stretches(inside.max(axis=1, initial=False))])
     rows = []
     for top, bottom in spans:
         columns = np.flatnonzero(inside[top:bottom].any(axis=0))

@@ -53,7 +53,7 @@ def reading(
     """Text, Markdown and regions of a page from the token ids of its parts."""
     parts = [_parsed(tokenizer, one, task.prompt) for one in written]
     regions, markdown = _joined(parts)
-    of_blocks = task.prompt.strip() == PROMPTS["markdown"]
+    of_blocks = words_in_refs(task.prompt) is False
     if of_blocks and task.trust.fit_boxes:
         sideways = written[0].draft.part.turned % 180 != 0
         regions = [ink.fitted_region(region, sideways=sideways) for region in regions]
