@@ -93,12 +93,12 @@ EMBEDDED = SegmenterRecipe(
 FURTHER = replace(
     EMBEDDED,
     stages=(
-        SceneStage(1100, 8, 6, (0.7, 0.2, 0.1), _SMALLER, pages=0.2),
-        SceneStage(1250, 4, 6, (0.75, 0.15, 0.1), _LAST, pages=0.2, boxes=0.45),
+        SceneStage(750, 8, 6, (0.7, 0.2, 0.1), _SMALLER, pages=0.2, boxes=0.45),
+        SceneStage(1950, 4, 6, (0.75, 0.15, 0.1), _LAST, pages=0.2, boxes=0.5),
     ),
     lr=1.2e-3,
-    warmup=60,
-    decay=0.85,
+    warmup=40,
+    decay=1.0,
     choice_loss=2.0,
 )
 """What `--init` goes on with: many small pictures, then those that the checkpoint is for."""
