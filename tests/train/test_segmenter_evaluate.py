@@ -10,11 +10,13 @@ from PIL import Image
 
 from folioscope.masks import EverythingOptions
 from folioscope.segment import Segmenter
+from folioscope.train.composites.compose import Composite
 from folioscope.train.segmenter_evaluate import (
     CLICKS,
     MATERIALS,
     STYLE,
     CutScore,
+    crowding_table,
     cut_out,
     evaluate_cuts,
     evaluation_scenes,
@@ -80,6 +82,22 @@ def test_the_table_is_aligned() -> None:
     lines = table([CutScore("composites", 300, 1301, 0.71, 0.812, 0.8, 0.05)]).splitlines()
     assert len(lines[0]) == len(lines[1])
     assert lines[1].split() == ["composites", "300", "1301", "0.710", "0.812", "0.800", "0.050"]
+
+
+def test_objects_are_told_apart_by_what_else_is_in_their_boxes(segmenter: Segmenter) -> None:
+    masks = np.zeros((3, 40, 40), bool)
+    masks[0, 30:38, 30:38] = True
+    masks[1, 2:22, 2:22] = True
+    masks[2, 14:22, 14:22] = True  # 64 of the 400 pixels of the box around what it covers
+    masks[1] &= ~masks[2]
+    cuts = cut_out(segmenter, Composite(Image.new("RGB", (40, 40)), masks))
+    lines = crowding_table(cuts).splitlines()
+    assert [line.split()[:4] for line in lines[1:]] == [
+        ["up", "to", "0%", "2"],
+        ["up", "to", "25%", "1"],
+    ]
+    assert lines[2].split()[4:] == [f"{iou:.3f}" for iou in cuts[1].ious]
+    assert len({len(line) for line in lines}) == 1
 
 
 def test_pictures_are_written(segmenter: Segmenter, tmp_path: Path) -> None:

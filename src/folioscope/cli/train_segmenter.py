@@ -59,15 +59,17 @@ def _preview(out: Path, pictures: int) -> None:
 
 
 def _evaluate(model: str | None, pictures: int, out: Path) -> None:
-    """Print the table and the recall without prompts; some objects are drawn, for a person to see."""
+    """Print the tables and the recall without prompts; some objects are drawn, for a person to see."""
     from folioscope.segment import Segmenter
-    from folioscope.train.segmenter_evaluate import MATERIALS, Cut, evaluate_cuts, table
+    from folioscope.train.segmenter_evaluate import MATERIALS, Cut, crowding_table, evaluate_cuts, table
     from folioscope.train.segmenter_preview import save_cuts
 
     checkpoint = Segmenter.from_pretrained(model)
-    cuts: list[Cut] = []
-    typer.echo(table([evaluate_cuts(checkpoint, material, pictures, cuts.append) for material in MATERIALS]))
+    made: dict[str, list[Cut]] = {material: [] for material in MATERIALS}
+    typer.echo(table([evaluate_cuts(checkpoint, material, pictures, made[material].append) for material in MATERIALS]))
+    typer.echo(f"\ncomposites\n{crowding_table(made['composites'])}\n")
     _evaluate_everything(checkpoint, max(1, pictures // EVERYTHING))
+    cuts = [cut for some in made.values() for cut in some]
     worst = sorted(cuts, key=lambda cut: cut.ious[1])[:SHOWN]
     typer.echo(f"some: {save_cuts(out / 'cuts.png', cuts[:: -(-len(cuts) // SHOWN)])}")
     typer.echo(f"worst: {save_cuts(out / 'worst.png', worst)}")

@@ -29,6 +29,9 @@ CLICKS = 3
 FOUND = 0.5
 """IoU from which `segment_all` counts as having found an object."""
 
+CROWDING = (0.0, 0.1, 0.25, 1.0)
+"""Rows of `crowding_table`: up to which share of an object's box belongs to other objects."""
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -138,3 +141,22 @@ def table(scores: Sequence[CutScore]) -> str:
         ious = f"{score.click:>9.3f}{score.box:>8.3f}{score.clicks:>10.3f}"
         lines.append(f"{counts}{ious}{score.score_error:>13.3f}")
     return "\n".join(lines)
+
+
+def crowding_table(cuts: Sequence[Cut]) -> str:
+    """IoU by how much of the objects' boxes belongs to others, 0..1, as lines of aligned columns."""
+    rows = np.searchsorted(CROWDING, [_others_in_box(cut) for cut in cuts])
+    ious = np.array([cut.ious for cut in cuts])
+    lines = [f"{'others in box':<21}{'objects':>9}{'1 click':>9}{'box':>8}{'3 clicks':>10}"]
+    for row, share in enumerate(CROWDING):
+        chosen = ious[rows == row]
+        if len(chosen):
+            click, box, clicks = chosen.mean(axis=0).tolist()
+            lines.append(f"up to {share:<15.0%}{len(chosen):>9}{click:>9.3f}{box:>8.3f}{clicks:>10.3f}")
+    return "\n".join(lines)
+
+
+def _others_in_box(cut: Cut) -> float:
+    left, top, right, bottom = tight_box(cut.truth)
+    others = cut.scene.masks.any(axis=0) & ~cut.truth
+    return float(others[top:bottom, left:right].mean())
