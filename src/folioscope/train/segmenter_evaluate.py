@@ -131,15 +131,19 @@ def recall_of_everything(segmenter: Segmenter, count: int, options: EverythingOp
     return found / objects
 
 
+_IOUS = f"{'1 click':>9}{'box':>8}{'3 clicks':>10}"
+
+
+def _ious(click: float, box: float, clicks: float) -> str:
+    return f"{click:>9.3f}{box:>8.3f}{clicks:>10.3f}"
+
+
 def table(scores: Sequence[CutScore]) -> str:
     """The scores as lines of aligned columns; IoU are means over objects."""
-    lines = [
-        f"{'material':<12}{'pictures':>9}{'objects':>9}{'1 click':>9}{'box':>8}{'3 clicks':>10}{'score error':>13}"
-    ]
+    lines = [f"{'material':<12}{'pictures':>9}{'objects':>9}{_IOUS}{'score error':>13}"]
     for score in scores:
         counts = f"{score.material:<12}{score.pictures:>9}{score.objects:>9}"
-        ious = f"{score.click:>9.3f}{score.box:>8.3f}{score.clicks:>10.3f}"
-        lines.append(f"{counts}{ious}{score.score_error:>13.3f}")
+        lines.append(f"{counts}{_ious(score.click, score.box, score.clicks)}{score.score_error:>13.3f}")
     return "\n".join(lines)
 
 
@@ -147,12 +151,11 @@ def crowding_table(cuts: Sequence[Cut]) -> str:
     """IoU by how much of the objects' boxes belongs to others, 0..1, as lines of aligned columns."""
     rows = np.searchsorted(CROWDING, [_others_in_box(cut) for cut in cuts])
     ious = np.array([cut.ious for cut in cuts])
-    lines = [f"{'others in box':<21}{'objects':>9}{'1 click':>9}{'box':>8}{'3 clicks':>10}"]
+    lines = [f"{'others in box':<21}{'objects':>9}{_IOUS}"]
     for row, share in enumerate(CROWDING):
         chosen = ious[rows == row]
         if len(chosen):
-            click, box, clicks = chosen.mean(axis=0).tolist()
-            lines.append(f"up to {share:<15.0%}{len(chosen):>9}{click:>9.3f}{box:>8.3f}{clicks:>10.3f}")
+            lines.append(f"up to {share:<15.0%}{len(chosen):>9}{_ious(*chosen.mean(axis=0).tolist())}")
     return "\n".join(lines)
 
 
