@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from folioscope.train import fonts
 from folioscope.train.preview import save_preview
 from folioscope.train.recipe import ReaderRecipe, Stage
 from folioscope.train.render import PageStyle, TrainingPage, render_page
@@ -136,6 +137,23 @@ def test_pictures_stand_below_all_else_where_that_is_asked_for() -> None:
             assert (page.blocks[:-1, 3] <= below[1] + 1).all()
     assert sum(last[0.0]) <= 2
     assert sum(last[1.0]) >= 15
+
+
+def test_a_page_without_room_for_a_line_of_its_face_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    ordinary = fonts.typeface
+
+    def towering(face: fonts.Face, size: int) -> fonts.Typeface:
+        typeface = fonts.Typeface(ordinary(face, size).font)
+        typeface.ascent = 1000
+        return typeface
+
+    monkeypatch.setattr(fonts, "typeface", towering)
+    pages = [render_page(replace(MIXED, endings=0), seed) for seed in range(20)]
+    empty = [page for page in pages if "image" not in page.grounded]
+    assert len(empty) > 10
+    for page in empty:
+        assert (page.grounded, page.plain, len(page.blocks), len(page.glyphs)) == ("", "", 0, 0)
+        assert not inked(page).any()
 
 
 def test_boxes_are_those_of_the_answer() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from folioscope.model.ocr import DeepseekOcr
 from folioscope.tokens import Tokenizer, slot_count
 from folioscope.train.answers import IGNORE, answer_row, asked
 from folioscope.train.grid import CHARSET
-from folioscope.train.guides import Guides
+from folioscope.train.guides import Guides, Losses
 from folioscope.train.optimize import initialise
 from folioscope.train.recipe import EMBEDDED, EMBEDDED_CONFIG, Stage
-from folioscope.train.render import PageStyle, render_page
+from folioscope.train.render import PageStyle, TrainingPage, render_page
 from folioscope.train.samples import Batch, PageBatches, make_batch, questions
 from folioscope.train.vocabulary import save_tokenizer
 from folioscope.views import TILE, ocr_views
@@ -133,6 +133,20 @@ def test_tiled_pages_teach_the_decoder_alone(tokenizer: Tokenizer, tiny_config: 
     (losses.text + losses.patch + losses.cell + losses.guide).backward()
     assert all(weight.grad is None for weight in model.encoder.parameters())
     assert any(weight.grad is not None for weight in model.decoder.blocks.parameters())
+
+
+def test_of_a_blank_page_every_loss_is_a_number(tokenizer: Tokenizer, tiny_config: dict[str, Any]) -> None:
+    config = OcrConfig.from_dict(tiny_config)
+    model, guides = DeepseekOcr(config), Guides(config)
+    initialise(model)
+    nowhere = np.empty((0, 2), np.float32)
+    blank = TrainingPage(
+        Image.new("RGB", (256, 200), "white"), "", "", nowhere, nowhere, np.empty((0, 5)), np.empty((0, 4))
+    )
+    losses = guides(model, batch_of([blank], STAGE, config, tokenizer))
+    assert all(getattr(losses, field.name).isfinite() for field in fields(Losses))
+    (losses.text + losses.side + losses.number + losses.look + losses.guide).backward()
+    assert all(weight.grad is None or weight.grad.isfinite().all() for weight in model.parameters())
 
 
 def test_each_digit_of_a_box_knows_its_number(tokenizer: Tokenizer, pages: list) -> None:

@@ -43,8 +43,6 @@ class BoxGuides(nn.Module):
     def written(self, hidden: Tensor, numbers: Tensor) -> Tensor:
         """How badly what writes the next digit of a box's number (B, T), or IGNORE, knows the number."""
         known = numbers != IGNORE
-        if not known.any():
-            return hidden.sum() * 0
         return _between_marks(self.number(hidden[known]), numbers[known] / GRID)
 
 
@@ -60,7 +58,7 @@ def _misplaced(said: Tensor, there: Tensor) -> Tensor:
 
 
 def _between_marks(said: Tensor, sides: Tensor) -> Tensor:
-    """Cross-entropy of logits (..., MARKS) and the marks around sides (...), 0..1, NaN left out.
+    """Cross-entropy of logits (..., MARKS) and the marks around sides (...), 0..1, NaN left out; 0 of none.
 
     Both marks have a share, the nearer the more (generalised focal loss, arXiv 2006.04388, section 3.2).
     """
@@ -70,4 +68,4 @@ def _between_marks(said: Tensor, sides: Tensor) -> Tensor:
     above = places - below
     logs = said.float()[known].log_softmax(-1)  # (n, MARKS)
     nearer, further = (logs.gather(1, mark[:, None])[:, 0] for mark in (below, below + 1))
-    return -((1 - above) * nearer + above * further).mean()
+    return -((1 - above) * nearer + above * further).sum() / max(1, len(places))

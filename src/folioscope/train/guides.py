@@ -88,7 +88,7 @@ class Guides(nn.Module):
             number=self.boxes.written(hidden, rows.numbers),
             look=look,
             guide=missed(attention),
-            attention=attention.mean(),
+            attention=attention.sum() / max(1, len(attention)),
             accuracy=(logits.argmax(-1) == answers).float().mean(),
         )
 

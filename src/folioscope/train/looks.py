@@ -74,9 +74,9 @@ def _unled(block: nn.Module, x: Tensor, wanted: Tensor) -> Tensor:
     shares = _attention(block, x, wanted.shape[1])
     wanted = wanted[:, : shares.shape[1]]
     asked = wanted.any(-1)  # (B, heads, N)
-    return missed((shares * wanted).sum(-1)[asked]) if asked.any() else shares.sum() * 0
+    return missed((shares * wanted).sum(-1)[asked])
 
 
 def missed(shares: Tensor) -> Tensor:
-    """How little is looked where it should be: the mean of -log of shares of attention (n,), 0..1."""
-    return -shares.clamp_min(1e-6).log().mean()
+    """How little is looked where it should be: the mean of -log of shares of attention (n,), 0..1; 0 of none."""
+    return -shares.clamp_min(1e-6).log().sum() / max(1, len(shares))

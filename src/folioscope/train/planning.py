@@ -236,7 +236,7 @@ def _put_picture(column: _Column, width: int, height: int) -> None:
 
 def _spread(blocks: list[Block], room: int, rng: np.random.Generator) -> tuple[Block, ...]:
     """Move the blocks down by random parts of the room left over below them."""
-    if room <= 0:
+    if room <= 0 or not blocks:
         return tuple(blocks)
     shares = np.sort(rng.integers(0, room + 1, size=len(blocks)))
     if rng.random() < 0.6:
