@@ -68,11 +68,11 @@ def _page(
 FURTHER = ReaderRecipe(
     stages=(
         Stage(4, 384, 8, _page(236, (1, 12))),
-        Stage(4, 640, 4, _page(392, (1, 24), columns=0.1, tables=0.15)),
-        Stage(4, 1024, 2, _page(632, (2, 32), columns=0.1, tables=0.3)),
+        Stage(4, 640, 4, _page(392, (1, 24), columns=0.2, tables=0.15)),
+        Stage(4, 1024, 2, _page(632, (2, 32), columns=0.3, tables=0.3)),
         Stage(4, 512, 6, _page(304, (1, 16), tables=0.1)),
-        Stage(4, 1024, 2, _page(632, (2, 28), columns=0.1, tables=0.3)),
-        Stage(4, 1536, 1, _page(1000, (6, 40), columns=0.5, tables=0.2)),
+        Stage(4, 1024, 2, _page(632, (2, 28), columns=0.3, tables=0.3)),
+        Stage(4, 1536, 1, _page(1000, (6, 40), columns=0.6, tables=0.2)),
     )
     * 150,
     seed=1,
