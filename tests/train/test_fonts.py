@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from folioscope.train import fonts
 
@@ -87,16 +89,50 @@ def test_alphabets_hold_what_can_be_drawn() -> None:
     assert fonts._drawable(font, "A\u4e00 z") == "Az"
 
 
-@pytest.mark.parametrize("face", sample_faces(), ids=lambda face: face.name)
+def test_small_capitals_are_no_small_letters() -> None:
+    font = fonts.typeface(BUILT_IN, 40).font
+    assert fonts._has_small_letters(font)
+
+    class SmallCapitals:
+        def __getattr__(self, name: str) -> object:
+            return getattr(font, name)
+
+        def getmask2(self, text: str, *args: Any, **options: Any) -> object:
+            return font.getmask2(text.upper(), *args, **options)
+
+    assert not fonts._has_small_letters(cast(ImageFont.FreeTypeFont, SmallCapitals()))
+
+
+def descent(face: fonts.Face, character: str) -> float:
+    return fonts.typeface(face, 40).glyph(character)[4]
+
+
+def with_and_without_old_figures() -> list[fonts.Face]:
+    faces = sample_faces()
+    return list(dict.fromkeys([*faces, *map(fonts.with_old_figures, faces)]))
+
+
+def test_old_figures_go_down_where_a_face_has_them() -> None:
+    lining = [face for group in fonts.designs("train") for face in group if descent(face, "9") < 3]
+    changed = [face for face in lining if descent(fonts.with_old_figures(face), "9") > descent(face, "g") / 2]
+    if not changed:
+        pytest.skip("no type face on this machine has both kinds of figures, or Pillow no text shaping")
+    assert all(descent(fonts.with_old_figures(face), "x") == descent(face, "x") for face in changed)
+    assert fonts.with_old_figures(BUILT_IN) == BUILT_IN
+
+
+@pytest.mark.parametrize("face", with_and_without_old_figures(), ids=lambda face: " ".join((face.name, *face.features)))
 def test_pens_are_where_glyphs_are_drawn(face: fonts.Face) -> None:
-    typeface, text = fonts.typeface(face, 19), "AVA To. Wyk, P.j 11 LT f'q"
+    typeface, text = fonts.typeface(face, 19), "AVA To. Wyk, P.j 1179 LT f'q"
     pens = typeface.pens(text)
     canvas = Image.new("L", (600, 60), 255)
-    ImageDraw.Draw(canvas).text((20, 40), text, fill=0, font=typeface.font, anchor="ls")
+    drawing = ImageDraw.Draw(canvas)
+    drawing.text((20, 40), text, fill=0, font=typeface.font, features=typeface.features, anchor="ls")
     drawn = np.flatnonzero((np.asarray(canvas) < 240).any(axis=0))
     measured = [(pen + typeface.glyph(c)[1], pen + typeface.glyph(c)[3]) for pen, c in zip(pens, text, strict=True)]
     assert abs(drawn[0] - (20 + measured[0][0])) <= 2
-    assert abs(drawn[-1] - (20 + measured[-1][1])) <= 2
-    assert typeface.width(text) == pytest.approx(typeface.font.getlength(text), abs=0.1)
-    exact = [typeface.font.getlength(text[: i + 1]) - typeface.glyph(c)[0] for i, c in enumerate(text)]
+    assert abs(drawn[-1] - (20 + measured[-1][1])) <= 3
+    length = partial(typeface.font.getlength, features=typeface.features)
+    assert typeface.width(text) == pytest.approx(length(text), abs=0.1)
+    exact = [length(text[: i + 1]) - typeface.glyph(c)[0] for i, c in enumerate(text)]
     np.testing.assert_allclose(pens, exact, atol=0.1)

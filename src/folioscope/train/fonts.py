@@ -9,18 +9,21 @@ import re
 import string
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import ImageFont
+from PIL import ImageFont, features
 
 Split = Literal["train", "held_out", "listed"]
 
 ASCII = string.digits + string.ascii_letters + string.punctuation
 TYPOGRAPHIC = "’‘“”–—•€£éèüöñçáê§°©®½×±…«»"
+
+OLD_FIGURES = ("onum", "-liga", "-clig", "-calt")
+"""OpenType features: figures that go up and down like small letters; one glyph a character, as `Typeface` measures."""
 
 _KERNED = ("AV", "To", "Ty", "VA", "P.", "We", "y,", "LT", "11")  # a face that kerns at all kerns one of these
 _SAMPLE = "AQagz09@~-"  # a face without one of these is not for English text
@@ -73,11 +76,13 @@ class Face:
         path: The file, or "" for the face built into Pillow.
         design: Name shared by all faces of one family and by the clones of it; the unit of the split.
         name: Family and style, as the file says.
+        features: OpenType features it is set with; without them, as plainly as can be.
     """
 
     path: str
     design: str
     name: str
+    features: tuple[str, ...] = ()
 
 
 def data_folders() -> list[Path]:
@@ -133,14 +138,19 @@ def alphabet(face: Face) -> frozenset[str]:
 @lru_cache(maxsize=1024)
 def typeface(face: Face, size: int) -> Typeface:
     """The face at a size in pixels per em."""
-    return Typeface(_open(face, size))
+    return Typeface(_open(face, size), face.features)
+
+
+def with_old_figures(face: Face) -> Face:
+    """The face set with old-style figures where it has some; as it is where Pillow has no text shaping (raqm)."""
+    return replace(face, features=OLD_FIGURES) if face.path and features.check("raqm") else face
 
 
 class Typeface:
     """A font at one size that remembers what it measured. Lengths are pixels; y grows downward from the baseline."""
 
-    def __init__(self, font: ImageFont.FreeTypeFont) -> None:
-        self.font = font
+    def __init__(self, font: ImageFont.FreeTypeFont, features: tuple[str, ...] = ()) -> None:
+        self.font, self.features = font, list(features) or None
         self.ascent, self.descent = font.getmetrics()
         self._glyphs: dict[str, tuple[float, float, float, float, float]] = {}
         self._kerns: dict[tuple[str, str], float] = {}
@@ -150,12 +160,12 @@ class Typeface:
         """Advance, then the ink box (x1, y1, x2, y2) from the pen on the baseline; a blank is as high as an x."""
         known = self._glyphs.get(character)
         if known is None:
-            known = self._glyphs[character] = (self.font.getlength(character), *self._ink(character.replace(" ", "x")))
+            known = self._glyphs[character] = (self._length(character), *self._ink(character.replace(" ", "x")))
         return known
 
     def _ink(self, character: str) -> tuple[float, float, float, float]:
         # `getbbox` would not do: it stretches its box to the pen and to the advance.
-        mask, (left, top) = self.font.getmask2(character, mode="L", anchor="ls")
+        mask, (left, top) = self.font.getmask2(character, mode="L", features=self.features, anchor="ls")
         x1, y1, x2, y2 = mask.getbbox() or (0, 0, 0, 0)
         return left + x1, top + y1, left + x2, top + y2
 
@@ -179,7 +189,10 @@ class Typeface:
 
     def _measure_kern(self, first: str, second: str) -> float:
         # FreeType is slow to measure whole lines again and again; characters and pairs are few.
-        return self.font.getlength(first + second) - self.glyph(first)[0] - self.glyph(second)[0]
+        return self._length(first + second) - self.glyph(first)[0] - self.glyph(second)[0]
+
+    def _length(self, text: str) -> float:
+        return self.font.getlength(text, features=self.features)
 
 
 def _is_in(design: str, split: Split) -> bool:
@@ -204,13 +217,20 @@ def _promises_text(stem: str) -> bool:
 
 def _read_face(path: Path) -> Face | None:
     try:
-        font = ImageFont.truetype(str(path), 20, layout_engine=ImageFont.Layout.BASIC)
+        font = ImageFont.truetype(str(path), 40, layout_engine=ImageFont.Layout.BASIC)
         family, style = (part or "" for part in font.getname())
-        if len(_drawable(font, _SAMPLE)) < len(_SAMPLE):
+        if len(_drawable(font, _SAMPLE)) < len(_SAMPLE) or not _has_small_letters(font):
             return None
     except OSError:
         return None
     return Face(str(path), _design(family or path.stem), f"{family} {style}")
+
+
+def _has_small_letters(font: ImageFont.FreeTypeFont) -> bool:
+    """Whether d rises above x and p goes below it; in small capitals nobody can tell which letters were meant."""
+    x, d, p = (Typeface(font).glyph(character) for character in "xdp")
+    high = -x[2]
+    return -d[2] > 1.12 * high and p[4] > 0.1 * high
 
 
 def _design(family: str) -> str:
@@ -233,4 +253,5 @@ def _mask(font: ImageFont.FreeTypeFont, character: str) -> tuple[tuple[int, int]
 def _open(face: Face, size: int) -> ImageFont.FreeTypeFont:
     if not face.path:
         return ImageFont.load_default(size)  # pyright: ignore[reportReturnType]  a size makes it a FreeType font
-    return ImageFont.truetype(face.path, size, layout_engine=ImageFont.Layout.BASIC)
+    shaping = ImageFont.Layout.RAQM if face.features else ImageFont.Layout.BASIC
+    return ImageFont.truetype(face.path, size, layout_engine=shaping)

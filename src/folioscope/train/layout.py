@@ -29,6 +29,7 @@ class PageStyle:
         columns: Probability of two columns, under one title or none, where the page is wide enough.
         tables: Probability of a table on a page of several blocks.
         endings: Probability of a picture below all else in a column; others seldom have room for one there.
+        old_figures: Share of blocks set with old-style figures, where the face has them.
     """
 
     side: int = 384
@@ -43,6 +44,7 @@ class PageStyle:
     columns: float = 0.0
     tables: float = 0.0
     endings: float = 0.0
+    old_figures: float = 0.0
 
     def __post_init__(self) -> None:
         roomy = 2.5 * self.type_px[1] <= NARROWEST * self.side

@@ -182,6 +182,8 @@ def _choose_face(column: _Column, label: str) -> tuple[fonts.Face, fonts.Typefac
     heading = label in ("title", "sub_title")
     faces = column.designs[int(heading)]
     face = faces[rng.integers(len(faces))]
+    if column.style.old_figures and rng.random() < column.style.old_figures:
+        face = fonts.with_old_figures(face)
     grown = {"title": rng.uniform(1.25, 1.7), "sub_title": rng.uniform(1.05, 1.25)}.get(label, 1)
     return face, fonts.typeface(face, min(round(column.body_px * grown), max(round(high * 1.2), low + 2)))
 

@@ -133,7 +133,8 @@ def _draw_block(image: Image.Image, block: Block, ink: Colour, rng: np.random.Ge
     for rule in block.rules:
         draw.line(rule, fill=ink)
     for line in block.lines:
-        draw.text((line.x, line.baseline), line.text, fill=ink, font=line.face.font, anchor="ls")
+        face, place = line.face, (line.x, line.baseline)
+        draw.text(place, line.text, fill=ink, font=face.font, features=face.features, anchor="ls")
 
 
 def _set_line(line: Line, matrix: degrade.Matrix) -> _SetLine:
