@@ -228,7 +228,7 @@ def _read_face(path: Path) -> Face | None:
 
 def _has_small_letters(font: ImageFont.FreeTypeFont) -> bool:
     """Whether d rises above x and p goes below it; in small capitals nobody can tell which letters were meant."""
-    x, d, p = (Typeface(font).glyph(character) for character in "xdp")
+    x, d, p = map(Typeface(font).glyph, "xdp")
     high = -x[2]
     return -d[2] > 1.12 * high and p[4] > 0.1 * high
 
