@@ -160,14 +160,9 @@ class Typeface:
         """Advance, then the ink box (x1, y1, x2, y2) from the pen on the baseline; a blank is as high as an x."""
         known = self._glyphs.get(character)
         if known is None:
-            known = self._glyphs[character] = (self._length(character), *self._ink(character.replace(" ", "x")))
+            ink = _ink(self.font, character.replace(" ", "x"), self.features)
+            known = self._glyphs[character] = (self._length(character), *ink)
         return known
-
-    def _ink(self, character: str) -> tuple[float, float, float, float]:
-        # `getbbox` would not do: it stretches its box to the pen and to the advance.
-        mask, (left, top) = self.font.getmask2(character, mode="L", features=self.features, anchor="ls")
-        x1, y1, x2, y2 = mask.getbbox() or (0, 0, 0, 0)
-        return left + x1, top + y1, left + x2, top + y2
 
     def width(self, text: str) -> float:
         """Length of the line `text`, kerning included."""
@@ -228,9 +223,19 @@ def _read_face(path: Path) -> Face | None:
 
 def _has_small_letters(font: ImageFont.FreeTypeFont) -> bool:
     """Whether d rises above x and p goes below it; in small capitals nobody can tell which letters were meant."""
-    x, d, p = map(Typeface(font).glyph, "xdp")
-    high = -x[2]
-    return -d[2] > 1.12 * high and p[4] > 0.1 * high
+    x, d, p = (_ink(font, character) for character in "xdp")
+    high = -x[1]
+    return -d[1] > 1.12 * high and p[3] > 0.1 * high
+
+
+def _ink(
+    font: ImageFont.FreeTypeFont, character: str, features: list[str] | None = None
+) -> tuple[float, float, float, float]:
+    """The ink box of a glyph, (x1, y1, x2, y2) from the pen on the baseline."""
+    # `getbbox` would not do: it stretches its box to the pen and to the advance.
+    mask, (left, top) = font.getmask2(character, mode="L", features=features, anchor="ls")
+    x1, y1, x2, y2 = mask.getbbox() or (0, 0, 0, 0)
+    return left + x1, top + y1, left + x2, top + y2
 
 
 def _design(family: str) -> str:
