@@ -125,7 +125,8 @@ def _fill(column: _Column) -> None:
 def _add_some_text(column: _Column) -> None:
     rng, left = column.rng, column.lines_left
     if left >= 2 and rng.random() < 0.25:
-        _add_text(column, "sub_title", 1)
+        heads_page = not column.headed and not any(block.lines for block in column.blocks)
+        _add_text(column, "title" if heads_page else "sub_title", 1)
     label = "list" if rng.random() < 0.3 else "text"
     _add_text(column, label, int(rng.integers(1, column.lines_left + 1)))
 
@@ -184,7 +185,7 @@ def _choose_face(column: _Column, label: str) -> tuple[fonts.Face, fonts.Typefac
     face = faces[rng.integers(len(faces))]
     if column.style.old_figures and rng.random() < column.style.old_figures:
         face = fonts.with_old_figures(face)
-    grown = {"title": rng.uniform(1.25, 1.7), "sub_title": rng.uniform(1.05, 1.25)}.get(label, 1)
+    grown = {"title": rng.uniform(1.25, 1.7), "sub_title": rng.uniform(1.15, 1.25)}.get(label, 1)
     return face, fonts.typeface(face, min(round(column.body_px * grown), max(round(high * 1.2), low + 2)))
 
 

@@ -61,8 +61,8 @@ def _page(
     side: int, lines: tuple[int, int], columns: float = 0.0, tables: float = 0.0, type_px: tuple[int, int] = (15, 36)
 ) -> PageStyle:
     return PageStyle(
-        side, lines, type_px, degrade=0.5, layout=0.6, strength=2, columns=columns, tables=tables, endings=0.15,
-        old_figures=0.3,
+        side, lines, type_px, random_share=0.45, degrade=0.5, layout=0.6, strength=2, columns=columns, tables=tables,
+        endings=0.15, old_figures=0.3,
     )  # fmt: skip
 
 
