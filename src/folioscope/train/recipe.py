@@ -58,7 +58,7 @@ EMBEDDED = ReaderRecipe(
 
 
 def _page(
-    side: int, lines: tuple[int, int], columns: float = 0.0, tables: float = 0.0, type_px: tuple[int, int] = (15, 36)
+    side: int, lines: tuple[int, int], type_px: tuple[int, int], columns: float = 0.0, tables: float = 0.0
 ) -> PageStyle:
     return PageStyle(
         side, lines, type_px, random_share=0.45, degrade=0.5, layout=0.6, strength=2, columns=columns, tables=tables,
@@ -66,16 +66,19 @@ def _page(
     )  # fmt: skip
 
 
-FURTHER = ReaderRecipe(
-    stages=(
-        Stage(4, 384, 8, _page(236, (1, 12))),
-        Stage(4, 640, 4, _page(392, (1, 24), columns=0.2, tables=0.15)),
-        Stage(4, 1024, 2, _page(632, (2, 32), columns=0.3, tables=0.3)),
-        Stage(4, 512, 6, _page(304, (1, 16), tables=0.1)),
-        Stage(4, 1024, 2, _page(632, (2, 28), columns=0.3, tables=0.3)),
-        Stage(4, 1536, 1, _page(1000, (6, 40), columns=0.6, tables=0.2)),
+def _round(type_px: tuple[int, int]) -> tuple[Stage, ...]:
+    return (
+        Stage(4, 384, 8, _page(236, (1, 12), type_px)),
+        Stage(4, 640, 4, _page(392, (1, 24), type_px, columns=0.2, tables=0.15)),
+        Stage(4, 1024, 2, _page(632, (2, 32), type_px, columns=0.3, tables=0.3)),
+        Stage(4, 512, 6, _page(304, (1, 16), type_px, tables=0.1)),
+        Stage(4, 1024, 2, _page(632, (2, 28), type_px, columns=0.3, tables=0.3)),
+        Stage(4, 1536, 1, _page(1000, (6, 40), type_px, columns=0.6, tables=0.2)),
     )
-    * 150,
+
+
+FURTHER = ReaderRecipe(
+    stages=(*_round((15, 36)), *_round((14, 22))) * 75,
     seed=1,
     lr=2e-3,
     warmup=40,
