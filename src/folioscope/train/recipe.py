@@ -94,7 +94,9 @@ FURTHER = ReaderRecipe(
 )
 """What any run does that starts from a checkpoint (`--init`).
 
-What is shipped are means of such runs' weights, see docs/train.md; the last began at 1.3e-3 and fell to 0 all the way.
+What is shipped are means of such runs' weights, see docs/train.md; the last began at 1e-3 and fell to 0 all the way.
+
+Small type is half of it, since that is what is misread most.
 
 Pages are shown in views some 1.6 times their size, as `views.default_mode` shows them: type of 16 pixels is then as
 wide as the patches that have to tell it apart.
