@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -91,7 +92,10 @@ def test_both_paths_agree(checkpoint: Path, kind: native.Kind, monkeypatch: pyte
         found.append(logits(checkpoint, ids(), kind=kind, dtype=torch.float32))
     monkeypatch.undo()
     kernels.cache_clear()
-    assert distance(*found) < (1e-3 if kind == "int8" else 0.02)
+    assert distance(*found) < 0.02
+    if kind == "int8":  # an input halfway between two integers may be rounded to either, and the positions after it see
+        own = [distance(one, other) for one, other in zip(*(some.flatten(0, 1) for some in found), strict=True)]
+        assert np.median(own) < 1e-5
 
 
 @pytest.mark.parametrize("kind", QUANTISED)
