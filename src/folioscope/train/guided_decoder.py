@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from folioscope.model.decoder import Block, rotary_table
 from folioscope.model.ocr import DeepseekOcr
@@ -35,8 +35,12 @@ def decode_guided(model: DeepseekOcr, x: Tensor, rows: Row, pages: int) -> tuple
     rows, attention = rows.since(shared), []
     wanted = _guided(rows)
     for layer, block in enumerate(model.decoder.blocks):
-        page, _, seen = _through(block, page, before)
-        x, q, (k, _) = _through(block, x, after, seen, visible)
+        assert isinstance(block, Block)
+        of_page, (q, k, v) = _projected(block, page, before), _projected(block, x, after)
+        k, v = (_behind(seen, own) for seen, own in zip(of_page[1:], (k, v), strict=True))
+        x = _through(block, x, q, k, v, visible)
+        if layer + 1 < len(model.decoder.blocks):  # of the last only its keys and values are looked at
+            page = _through(block, page, *of_page)
         if layer > 0:
             attention += [_shares(q[:, head], k[:, head], slots) for head, slots in enumerate(wanted)]
     return model.decoder.norm(x), rows, torch.cat(attention)
@@ -47,26 +51,19 @@ def _part(rotation: tuple[Tensor, Tensor], places: slice) -> tuple[Tensor, Tenso
     return cos[:, :, places], sin[:, :, places]
 
 
-def _through(
-    block: nn.Module,
-    x: Tensor,
-    rotation: tuple[Tensor, Tensor],
-    seen: tuple[Tensor, Tensor] | None = None,
-    visible: Tensor | None = None,
-) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """A block's output, its queries, and keys and values of all that they see.
+def _projected(block: Block, x: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    return block.self_attn.queries_keys_values(block.input_layernorm(x), rotation)
 
-    Args:
-        seen: Keys and values of the pages that come before the rows of x.
-        visible: (R, T) bool, of all these; None: each position sees those up to its own.
-    """
-    assert isinstance(block, Block)
-    q, k, v = block.self_attn.queries_keys_values(block.input_layernorm(x), rotation)
-    if seen is not None:
-        rows = len(x) // len(seen[0])
-        k, v = (torch.cat([e.repeat_interleave(rows, 0), own], 2) for e, own in zip(seen, (k, v), strict=True))
+
+def _behind(seen: Tensor, own: Tensor) -> Tensor:
+    """Keys or values of pages, and behind them those of each page's rows: (B, heads, T, hd)."""
+    return torch.cat([seen.repeat_interleave(len(own) // len(seen), 0), own], 2)
+
+
+def _through(block: Block, x: Tensor, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
+    """A block's output; `visible` (R, T) bool, None: each position sees those up to its own."""
     x = x + block.self_attn.attend(q, k, v, visible)
-    return x + block.mlp(block.post_attention_layernorm(x)), q, (k, v)
+    return x + block.mlp(block.post_attention_layernorm(x))
 
 
 def _guided(rows: Row) -> list[Tensor]:
