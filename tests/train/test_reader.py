@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from dataclasses import replace
@@ -116,3 +117,19 @@ def test_a_run_starts_from_the_weights_it_is_given(tmp_path: Path, tiny_config: 
     ours, theirs = second.averaged.state_dict(), given.state_dict()
     assert second.step == 0
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_a_run_starts_as_the_shallower_network_it_is_given(tmp_path: Path, tiny_config: dict[str, Any]) -> None:
+    run(RECIPE, tmp_path / "first", tiny_config)
+    given, _ = load_ocr(tmp_path / "first" / MODEL, dtype=torch.float32)
+    deeper = copy.deepcopy(tiny_config)
+    deeper["vision_config"]["width"]["sam_vit_b"]["layers"] += 2
+    second = ReaderTraining(RECIPE, tmp_path / "second", deeper, init=tmp_path / "first" / MODEL)
+    view = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(second.model.encoder(view), given.encoder(view))
+    second.run(lambda _: None)
+    learnt = load_ocr(tmp_path / "second" / MODEL)[0].encoder.vit.state_dict()
+    last = [part for name, part in learnt.items() if name.endswith("mlp.lin2.weight")]
+    assert len(last) == 3
+    assert all(part.abs().max() > 0 for part in last)

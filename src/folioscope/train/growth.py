@@ -11,27 +11,36 @@ import torch
 
 from folioscope.config import VitConfig
 from folioscope.model.sam import Sam
+from folioscope.model.sam_vit import SamViT
 from folioscope.types import InputError
 
-_BLOCKS = "vit.blocks."
+_BLOCKS = "blocks."
 _LAST = ("attn.proj.weight", "attn.proj.bias", "mlp.lin2.weight", "mlp.lin2.bias")
 
 
-@torch.no_grad()
 def grown(sam: Sam, vit: VitConfig) -> Sam:
-    """A copy of the network with as many blocks as `vit` has, and the same outputs.
+    """A copy of the network whose image encoder has as many blocks as `vit`, and the same outputs: see `deeper`."""
+    config = replace(sam.config.vit, layers=vit.layers, global_attn_indexes=vit.global_attn_indexes)
+    model = Sam(replace(sam.config, vit=config, published={}))
+    model.vit = deeper(sam.vit, sam.config.vit, config)
+    model.load_state_dict({**sam.state_dict(), **model.vit.state_dict(prefix="vit.")})
+    return model
+
+
+@torch.no_grad()
+def deeper(vit: SamViT, before: VitConfig, after: VitConfig) -> SamViT:
+    """A copy of the encoder with as many blocks as `after` has, and the same outputs.
 
     What is missing of blocks with windows is put in behind others of them.
 
     Raises:
-        InputError: The network's blocks are not among those of `vit`.
+        InputError: The encoder's blocks are not among those of `after`.
     """
-    config = replace(sam.config.vit, layers=vit.layers, global_attn_indexes=vit.global_attn_indexes)
-    model = Sam(replace(sam.config, vit=config, published={}))
-    weights = {name: part for name, part in sam.state_dict().items() if not name.startswith(_BLOCKS)}
-    for number, (source, is_new) in enumerate(_sources(sam.config.vit, config)):
-        for name, part in sam.vit.blocks[source].state_dict().items():
+    weights = {name: part for name, part in vit.state_dict().items() if not name.startswith(_BLOCKS)}
+    for number, (source, is_new) in enumerate(_sources(before, after)):
+        for name, part in vit.blocks[source].state_dict().items():
             weights[f"{_BLOCKS}{number}.{name}"] = torch.zeros_like(part) if is_new and name in _LAST else part
+    model = SamViT(after)
     model.load_state_dict(weights)
     return model
 
@@ -51,7 +60,7 @@ def _sources(before: VitConfig, after: VitConfig) -> list[tuple[int, bool]]:
     if (taken, len(sources)) != (before.layers, after.layers):
         raise InputError(
             f"a checkpoint with {_blocks(before)} cannot grow to {_blocks(after)}: only blocks with windows are put "
-            "in, behind others; start from one of the embedded segmenter's shape"
+            "in, behind others; start from one of the embedded checkpoint's shape"
         )
     return sources
 

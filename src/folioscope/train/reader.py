@@ -15,6 +15,7 @@ from folioscope.config import OcrConfig
 from folioscope.model.ocr import DeepseekOcr
 from folioscope.tokens import Tokenizer
 from folioscope.train.evaluate import Reading, evaluate
+from folioscope.train.growth import deeper
 from folioscope.train.guides import Guides, Losses
 from folioscope.train.optimize import initialise
 from folioscope.train.precision import mixed_precision
@@ -33,7 +34,8 @@ class ReaderTraining(Training[DeepseekOcr, Batch]):
     Args:
         recipe: What to learn.
         published: The network's `config.json`.
-        init: A checkpoint of this network to start from instead of random weights; a run that is resumed needs none.
+        init: A checkpoint of this network to start from instead of random weights, its ViT may have fewer blocks; a run
+            that is resumed needs none.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class ReaderTraining(Training[DeepseekOcr, Batch]):
         model, self.guides = DeepseekOcr(self.config), Guides(self.config)
         initialise(model)
         if init is not None:
-            model.load_state_dict(load_ocr(init, dtype=torch.float32)[0].state_dict())
+            start = load_ocr(init, dtype=torch.float32)[0]
+            start.encoder.vit = deeper(start.encoder.vit, start.config.vit, self.config.vit)
+            model.load_state_dict(start.state_dict())
         super().__init__(recipe, folder, model, {"guides": self.guides})
         save_tokenizer(folder)
         self.tokenizer = Tokenizer.from_directory(folder)
