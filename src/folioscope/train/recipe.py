@@ -54,7 +54,7 @@ EMBEDDED = ReaderRecipe(
     ),
     looks=9,
 )
-"""The first run behind the shipped checkpoint, from scratch."""
+"""The first run behind the shipped checkpoint, from scratch; its ViT had three blocks."""
 
 
 def _page(
@@ -69,10 +69,10 @@ def _page(
 def _round(type_px: tuple[int, int]) -> tuple[Stage, ...]:
     return (
         Stage(4, 384, 8, _page(236, (1, 12), type_px)),
-        Stage(4, 640, 4, _page(392, (1, 24), type_px, columns=0.2, tables=0.15)),
-        Stage(4, 1024, 2, _page(632, (2, 32), type_px, columns=0.3, tables=0.3)),
-        Stage(4, 512, 6, _page(304, (1, 16), type_px, tables=0.1)),
-        Stage(4, 1024, 2, _page(632, (2, 28), type_px, columns=0.3, tables=0.3)),
+        Stage(4, 640, 4, _page(392, (1, 24), type_px, columns=0.2, tables=0.25)),
+        Stage(4, 1024, 2, _page(632, (2, 32), type_px, columns=0.3, tables=0.4)),
+        Stage(4, 512, 6, _page(304, (1, 16), type_px, tables=0.2)),
+        Stage(4, 1024, 2, _page(632, (2, 28), type_px, columns=0.3, tables=0.4)),
         Stage(4, 1536, 1, _page(1000, (6, 40), type_px, columns=0.6, tables=0.2)),
     )
 
@@ -124,7 +124,7 @@ _DECODER: Mapping[str, Any] = {
 _TOWERS: Mapping[str, Any] = {
     "sam_vit_b": {
         "width": 128,
-        "layers": 3,
+        "layers": 4,
         "heads": 4,
         "global_attn_indexes": [],
         "downsample_channels": [192, 256],
