@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from folioscope.config import VitConfig
-from folioscope.train.growth import grown
+from folioscope.train.growth import deeper, grown
 from folioscope.types import InputError
 from random_sam import SIDE, VIT, random_sam
 
@@ -40,3 +40,9 @@ def test_new_blocks_learn() -> None:
 def test_blocks_that_do_not_fit_are_named(vit: VitConfig) -> None:
     with pytest.raises(InputError, match="cannot grow"):
         grown(random_sam(), vit)
+
+
+def test_an_encoder_without_blocks_that_see_all_is_named() -> None:
+    windows = replace(VIT, layers=2, global_attn_indexes=())
+    with pytest.raises(InputError, match=r"3 blocks \(1 see all\) cannot grow to 2 blocks \(none see all\)"):
+        deeper(random_sam().vit, VIT, windows)

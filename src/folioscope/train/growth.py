@@ -60,11 +60,11 @@ def _sources(before: VitConfig, after: VitConfig) -> list[tuple[int, bool]]:
     if (taken, len(sources)) != (before.layers, after.layers):
         raise InputError(
             f"a checkpoint with {_blocks(before)} cannot grow to {_blocks(after)}: only blocks with windows are put "
-            "in, behind others; start from one of the embedded checkpoint's shape"
+            "in, behind others; start from one of an embedded checkpoint's shape"
         )
     return sources
 
 
 def _blocks(vit: VitConfig) -> str:
-    everywhere = ", ".join(str(number) for number in vit.global_attn_indexes)
+    everywhere = ", ".join(str(number) for number in vit.global_attn_indexes) or "none"
     return f"{vit.layers} blocks ({everywhere} see all)"
