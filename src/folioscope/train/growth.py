@@ -22,8 +22,8 @@ def grown(sam: Sam, vit: VitConfig) -> Sam:
     """A copy of the network whose image encoder has as many blocks as `vit`, and the same outputs: see `deeper`."""
     config = replace(sam.config.vit, layers=vit.layers, global_attn_indexes=vit.global_attn_indexes)
     model = Sam(replace(sam.config, vit=config, published={}))
-    model.vit = deeper(sam.vit, sam.config.vit, config)
-    model.load_state_dict({**sam.state_dict(), **model.vit.state_dict(prefix="vit.")})
+    vit_weights = deeper(sam.vit, sam.config.vit, config).state_dict(prefix="vit.")
+    model.load_state_dict({**sam.state_dict(), **vit_weights})
     return model
 
 

@@ -36,11 +36,12 @@ def decode_guided(model: DeepseekOcr, x: Tensor, rows: Row, pages: int) -> tuple
     wanted = _guided(rows)
     for layer, block in enumerate(model.decoder.blocks):
         assert isinstance(block, Block)
-        of_page, (q, k, v) = _projected(block, page, before), _projected(block, x, after)
-        k, v = (_behind(seen, own) for seen, own in zip(of_page[1:], (k, v), strict=True))
+        page_q, page_k, page_v = _projected(block, page, before)
+        q, k, v = _projected(block, x, after)
+        k, v = _behind(page_k, k), _behind(page_v, v)
         x = _through(block, x, q, k, v, visible)
         if layer + 1 < len(model.decoder.blocks):  # of the last only its keys and values are looked at
-            page = _through(block, page, *of_page)
+            page = _through(block, page, page_q, page_k, page_v)
         if layer > 0:
             attention += [_shares(q[:, head], k[:, head], slots) for head, slots in enumerate(wanted)]
     return model.decoder.norm(x), rows, torch.cat(attention)
